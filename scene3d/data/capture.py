@@ -1,0 +1,101 @@
+"""Owns the records of what a person brings: views with cameras, sparse points with tracks, findings."""
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from scene3d.cameras.camera import Camera
+from scene3d.cameras.models import CameraModel
+from scene3d.geometry.similarity import Similarity
+
+
+class Severity(Enum):
+    """How much a finding matters."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing a person should know about a capture."""
+
+    severity: Severity
+    what: str
+    where: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class View:
+    """One photograph and the pinhole camera it is used with."""
+
+    name: str
+    """Name in the capture, unique, with forward slashes."""
+
+    image_path: Path
+    """The file with the photograph; decoded only when needed."""
+
+    camera: Camera
+    """Pinhole camera of the undistorted image at full size."""
+
+    lens: CameraModel | None = None
+    """The lens as photographed; None when the file already is a pinhole image."""
+
+    mask_path: Path | None = None
+    """Mask file: nonzero means use this pixel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SparsePoints:
+    """Points from structure from motion, with the views that saw each (compressed rows)."""
+
+    positions: Float[np.ndarray, "n 3"]
+    colors: UInt8[np.ndarray, "n 3"]
+    errors_px: Float[np.ndarray, "n"]
+    """Mean reprojection error; NaN where unknown."""
+
+    track_offsets: Int[np.ndarray, "n1"]
+    """[n + 1]: views of point i are `track_views[track_offsets[i]:track_offsets[i + 1]]`."""
+
+    track_views: Int[np.ndarray, "m"]
+    """Indices into `Capture.views`."""
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @classmethod
+    def empty(cls) -> "SparsePoints":
+        """No points at all."""
+        return cls(
+            positions=np.zeros((0, 3)),
+            colors=np.zeros((0, 3), np.uint8),
+            errors_px=np.zeros(0),
+            track_offsets=np.zeros(1, np.int64),
+            track_views=np.zeros(0, np.int64),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Capture:
+    """A set of views in one world frame."""
+
+    root: Path
+    views: tuple[View, ...]
+    points: SparsePoints
+    findings: tuple[Finding, ...] = ()
+    world_from_capture: Similarity = field(default_factory=Similarity.identity)
+    """From the frame of the files to the frame `views` and `points` are now in."""
+
+    def transformed(self, target_from_source: Similarity) -> "Capture":
+        """The same capture in another world frame; `world_from_capture` remembers the way back."""
+        return replace(
+            self,
+            views=tuple(replace(view, camera=view.camera.transformed(target_from_source)) for view in self.views),
+            points=replace(self.points, positions=target_from_source.apply(self.points.positions)),
+            world_from_capture=target_from_source @ self.world_from_capture,
+        )
