@@ -128,7 +128,7 @@ def _flags(compiler: Compiler, target: Target, variant: Variant) -> list[str]:
         # Without a target zig compiles for the processor it runs on, and a cache may be shared by several machines.
         flags += ["-target", target.zig_triple, "-fno-sanitize=undefined"]
     if variant.march is not None:
-        flags.append(f"-march={variant.march}")
+        flags.append(f"-march={variant.march.replace('-', '_') if compiler.is_zig else variant.march}")
     return flags
 
 
@@ -161,6 +161,7 @@ def _run(command: list[str]) -> None:
     except (OSError, subprocess.SubprocessError) as error:
         raise BuildError(f"{command[0]} could not be run: {error}") from error
     if done.returncode != 0:
-        lines = (done.stderr or done.stdout).splitlines()[:_ERROR_LINES]
+        lines = (done.stderr or done.stdout).splitlines()
+        telling = [line for line in lines if "error" in line] or lines
         headline = f"the compiler failed with status {done.returncode}: {shlex.join(command)}"
-        raise BuildError("\n".join([headline, *lines]))
+        raise BuildError("\n".join([headline, *telling[:_ERROR_LINES]]))
