@@ -1,0 +1,148 @@
+"""Owns where Gaussians are added and removed: screen gradients gathered over views, then one pure round."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from scene3d.training.field import ExplicitField
+from scene3d.training.settings import DensitySettings
+
+SPLIT_SHRINK = 1.6
+"""Each half of a split Gaussian is this much smaller (Kerbl et al. 2023, section 5.2)."""
+
+Region = Callable[[Float[Tensor, "n 3"]], Bool[Tensor, "n"]]
+"""Tells which centres may grow; None stands for everywhere."""
+
+
+@dataclass(slots=True, eq=False)
+class DensityStatistics:
+    """Screen gradients seen since the last round."""
+
+    gradient_sum: Float[Tensor, "n"]
+    view_count: Float[Tensor, "n"]
+
+    @classmethod
+    def zeros(cls, num_gaussians: int) -> "DensityStatistics":
+        """Nothing seen yet."""
+        return cls(torch.zeros(num_gaussians), torch.zeros(num_gaussians))
+
+    def observe(
+        self, means2d_gradient: Float[Tensor, "1 n 2"], visible: Bool[Tensor, "n"], width: int, height: int
+    ) -> None:
+        """Adds one view; gradients are measured in half images, so that thresholds do not depend on the size."""
+        half_image = torch.tensor([width / 2, height / 2])
+        norm = (means2d_gradient[0] * half_image).norm(dim=-1)
+        self.gradient_sum += norm * visible
+        self.view_count += visible
+
+    def mean(self) -> Float[Tensor, "n"]:
+        """Mean gradient over the views that saw each Gaussian."""
+        return self.gradient_sum / self.view_count.clamp_min(1)
+
+    def capture(self) -> dict[str, Tensor]:
+        """Copies of everything that training changes."""
+        return {"density.gradient_sum": self.gradient_sum.clone(), "density.view_count": self.view_count.clone()}
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Tensor]) -> "DensityStatistics":
+        """The statistics that `capture` described."""
+        return cls(state["density.gradient_sum"].clone(), state["density.view_count"].clone())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DensityReport:
+    """What one round did."""
+
+    cloned: int
+    split: int
+    pruned: int
+
+
+def change_density(
+    field: ExplicitField,
+    statistics: DensityStatistics,
+    settings: DensitySettings,
+    *,
+    scene_scale: float,
+    generator: torch.Generator,
+    region: Region | None = None,
+    grow: bool = True,
+) -> DensityReport:
+    """Removes faint and giant Gaussians, clones small and splits large ones with strong screen gradients.
+
+    Growth is limited to `region`, to a share per round and to a cap on the count; where there are more candidates
+    than places, the strongest gradients win (after Kerbl et al. 2023 and the budget of Mallick et al. 2024).
+
+    Returns:
+        Counts of what changed. The caller starts new statistics afterwards: the rows are others.
+    """
+    keep = find_keep(field, settings, scene_scale)
+    chosen = torch.zeros(len(field), dtype=torch.bool)
+    if grow:
+        chosen[find_candidates(field, statistics, settings, keep, region)] = True
+    largest = field.parameters["log_scales"].detach().exp().max(1).values
+    split = chosen & (largest > settings.clone_scale * scene_scale)
+    clone = chosen & ~split
+    index = torch.cat([(keep & ~split).nonzero()[:, 0], clone.nonzero()[:, 0], split.nonzero()[:, 0].repeat(2)])
+    num_split, num_clone = int(split.sum()), int(clone.sum())
+    num_kept = len(index) - 2 * num_split - num_clone
+    fresh = torch.arange(len(index)) >= num_kept
+    num_before = len(field)
+    field.take(index, fresh)
+    _scatter_halves(field, len(index) - 2 * num_split, generator)
+    return DensityReport(cloned=num_clone, split=num_split, pruned=num_before - num_kept - num_split)
+
+
+def find_keep(field: ExplicitField, settings: DensitySettings, scene_scale: float) -> Bool[Tensor, "n"]:
+    """Gaussians that are neither too faint nor too large; never none."""
+    opacity = field.parameters["opacity_logits"].detach().sigmoid()
+    largest = field.parameters["log_scales"].detach().exp().max(1).values
+    keep = (opacity >= settings.prune_opacity) & (largest <= settings.prune_scale * scene_scale)
+    if not bool(keep.any()):
+        keep[int(opacity.argmax())] = True
+    return keep
+
+
+def find_candidates(
+    field: ExplicitField,
+    statistics: DensityStatistics,
+    settings: DensitySettings,
+    keep: Bool[Tensor, "n"],
+    region: Region | None = None,
+) -> Int[Tensor, "m"]:
+    """Rows to clone or split: above the threshold, inside the region, within the share and the cap."""
+    gradient = statistics.mean()
+    allowed = keep & (gradient > settings.grow_gradient)
+    if region is not None:
+        allowed &= region(field.parameters["means"].detach())
+    candidates = allowed.nonzero()[:, 0]
+    num_kept = int(keep.sum())
+    places = min(settings.max_gaussians - num_kept, int(settings.growth_per_round * num_kept) + 1)
+    if len(candidates) > max(places, 0):
+        # A stable sort: equal gradients are settled by row, so that the same seed gives the same bytes.
+        order = gradient[candidates].sort(descending=True, stable=True).indices[: max(places, 0)]
+        candidates = candidates[order].sort().values
+    return candidates
+
+
+@torch.no_grad()
+def _scatter_halves(field: ExplicitField, start: int, generator: torch.Generator) -> None:
+    """Moves the rows from `start` on, each a half of a split Gaussian, to random places inside their parent."""
+    means, quats, log_scales = (field.parameters[name] for name in ("means", "quats", "log_scales"))
+    if start == len(means):
+        return
+    noise = torch.randn(len(means) - start, 3, generator=generator)
+    offset = noise * log_scales[start:].exp()
+    means[start:] += rotate(quats[start:], offset)
+    log_scales[start:] -= torch.log(torch.tensor(SPLIT_SHRINK))
+
+
+def rotate(quats: Float[Tensor, "n 4"], vectors: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+    """Vectors turned by wxyz quaternions of any length."""
+    unit = torch.nn.functional.normalize(quats, dim=-1)
+    w, axis = unit[:, :1], unit[:, 1:]
+    twice = 2 * torch.linalg.cross(axis, vectors)
+    return vectors + w * twice + torch.linalg.cross(axis, twice)

@@ -1,0 +1,57 @@
+"""Owns the per-photograph exposure: one affine colour transform each, whose mean is the identity."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scene3d.training.adam import Moments, RowAdam
+
+
+class Exposure:
+    """A 3x4 affine transform per training view, gauge-fixed so that held-out views are rendered with the identity."""
+
+    def __init__(self, num_views: int, *, enabled: bool = True) -> None:
+        identity = torch.eye(3, 4).expand(num_views, 3, 4).clone()
+        self.enabled = enabled
+        self.parameters = {"affine": identity.requires_grad_(enabled)}
+        self.adam = RowAdam(self.parameters)
+
+    def apply(self, image: Float[Tensor, "h w 3"], view: int) -> Float[Tensor, "h w 3"]:
+        """The rendered image as photograph `view` was exposed."""
+        if not self.enabled:
+            return image
+        affine = self.parameters["affine"][view]
+        return image @ affine[:, :3].T + affine[:, 3]
+
+    @torch.no_grad()
+    def step(self, view: int, rate: float) -> None:
+        """One Adam update of one view, then the mean of all is brought back to the identity."""
+        affine = self.parameters["affine"]
+        if not self.enabled or affine.grad is None:
+            return
+        visible = torch.zeros(len(affine), dtype=torch.bool)
+        visible[view] = True
+        self.adam.step(self.parameters, {"affine": rate}, visible)
+        affine -= affine.mean(0) - torch.eye(3, 4)
+        affine.grad = None
+
+    def capture(self) -> dict[str, Tensor]:
+        """Copies of everything that training changes."""
+        moments = self.adam.moments["affine"]
+        return {
+            "exposure.affine": self.parameters["affine"].detach().clone(),
+            "exposure.first": moments.first.clone(),
+            "exposure.second": moments.second.clone(),
+            "exposure.row_steps": self.adam.row_steps.clone(),
+        }
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Tensor], *, enabled: bool) -> "Exposure":
+        """The exposures that `capture` described, bit for bit."""
+        exposure = cls(len(state["exposure.affine"]), enabled=enabled)
+        exposure.parameters["affine"].data.copy_(state["exposure.affine"])
+        exposure.adam.moments["affine"] = Moments(state["exposure.first"].clone(), state["exposure.second"].clone())
+        exposure.adam.row_steps = state["exposure.row_steps"].clone()
+        return exposure

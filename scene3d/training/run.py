@@ -1,0 +1,287 @@
+"""Owns the main job: a capture goes in, a run folder with a scene and its measured quality comes out."""
+
+import hashlib
+import json
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scene3d.config import write_settings
+from scene3d.data.capture import Capture, Finding, Severity
+from scene3d.data.frame import estimate_frame
+from scene3d.data.inspection import inspect_capture
+from scene3d.data.loader import ImageLoader
+from scene3d.data.reading import read_capture
+from scene3d.data.split import Split, split_views, view_list_sha256
+from scene3d.errors import InputError
+from scene3d.events import EventLog, Quiet, Reporter, Tee
+from scene3d.exporting import write_scene
+from scene3d.gaussians.gaussians import Gaussians
+from scene3d.gaussians.initialization import gaussians_from_points, random_points_in_frustums
+from scene3d.io.atomic import write_json
+from scene3d.io.checkpoint import load_checkpoint, save_checkpoint
+from scene3d.metrics import psnr_db
+from scene3d.render import render_view
+from scene3d.seeding import make_generator
+from scene3d.training.field import ExplicitField
+from scene3d.training.run_folder import RUN_SCHEMA_VERSION, RunFolder
+from scene3d.training.settings import ReconstructSettings
+from scene3d.training.trainer import Trainer, TrainingHooks, TrainingState
+
+MIN_POINTS = 100
+"""Fewer points than this are filled up with random ones inside the cameras' view."""
+
+NUM_RANDOM_POINTS = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """A capture made ready for training."""
+
+    capture: Capture
+    split: Split
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconstructResult:
+    """What one reconstruction left behind."""
+
+    run: RunFolder
+    num_gaussians: int
+    train_seconds: float
+    peak_memory_bytes: int
+
+
+def reconstruct(
+    capture_path: Path,
+    output: Path,
+    settings: ReconstructSettings,
+    *,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+) -> ReconstructResult:
+    """Trains one scene from a capture and writes `merged/scene.ply` in the capture's own frame.
+
+    Args:
+        capture_path: A folder with poses (COLMAP or transforms.json) and photographs.
+        output: The run folder; it must be new or empty unless `resume`.
+        settings: How to train.
+        resume: Go on from the last checkpoint of this folder.
+        reporter: Hears of the progress, besides `events.jsonl`.
+
+    Raises:
+        InputError: The capture cannot be used, or the folder is taken.
+        Diverged: Training could not be kept finite.
+    """
+    run = RunFolder(output)
+    was_there = output.exists()
+    prepared = prepare_training(capture_path, settings)
+    check_run_folder(run, resume=resume)
+    try:
+        with run.locked():
+            reporter = Tee(EventLog(run.events), reporter or Quiet())
+            write_run_records(run, prepared, settings)
+            for finding in prepared.findings:
+                reporter.note(describe(finding), level=finding.severity.value)
+            trainer = train(run, prepared, settings, resume=resume, reporter=reporter)
+            gaussians = trainer.field.baked(settings.sh_degree)
+            write_merged(run, prepared, gaussians, trainer.seconds, settings)
+    except InputError:
+        if not was_there and not run.checkpoints.exists():
+            _remove_fresh(run)
+        raise
+    return ReconstructResult(
+        run=run,
+        num_gaussians=len(gaussians),
+        train_seconds=trainer.seconds,
+        peak_memory_bytes=peak_memory_bytes(),
+    )
+
+
+def prepare_training(capture_path: Path, settings: ReconstructSettings) -> Prepared:
+    """Reads, inspects, levels and splits a capture.
+
+    Raises:
+        InputError: The scene doctor found an error.
+    """
+    capture = read_capture(capture_path)
+    findings = (*capture.findings, *inspect_capture(capture))
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+    if errors:
+        raise InputError(errors[0].what, where=errors[0].where or capture_path, remedy=errors[0].remedy or None)
+    capture = capture.transformed(estimate_frame(capture))
+    return Prepared(capture=capture, split=split_views(capture, every=settings.test_every), findings=findings)
+
+
+def check_run_folder(run: RunFolder, *, resume: bool) -> None:
+    """A new run never writes over an old one, and a resumed one must have begun."""
+    if resume and not run.config.is_file():
+        raise InputError("there is no run to resume", where=run.root, remedy="leave --resume out to start one")
+    if not resume and run.root.is_dir() and any(run.root.iterdir()):
+        raise InputError(
+            "the output folder is not empty", where=run.root, remedy="choose another, or add --resume to go on"
+        )
+
+
+def write_run_records(run: RunFolder, prepared: Prepared, settings: ReconstructSettings) -> None:
+    """Leaves settings, frame and split in the run folder."""
+    write_settings(run.config, settings)
+    capture, split = prepared.capture, prepared.split
+    names = [view.name for view in capture.views]
+    record = {
+        "schema_version": RUN_SCHEMA_VERSION,
+        "capture": str(capture.root.resolve()),
+        "world_from_capture": capture.world_from_capture.to_record(),
+        "split": {
+            "rule": split.rule,
+            "train": [names[i] for i in split.train],
+            "test": [names[i] for i in split.test],
+            "view_list_sha256": view_list_sha256([names[i] for i in split.test]),
+        },
+        "findings": [{**asdict(finding), "severity": finding.severity.value} for finding in prepared.findings],
+    }
+    write_json(run.capture, record)
+
+
+def train(
+    run: RunFolder, prepared: Prepared, settings: ReconstructSettings, *, resume: bool, reporter: Reporter
+) -> Trainer:
+    """Trains to the end, from the beginning or from the last checkpoint."""
+    capture, split = prepared.capture, prepared.split
+    loader = ImageLoader(
+        capture.views, image_scale=settings.image_scale, memory_bytes=int(settings.memory_gb * 2**30)
+    )
+    identity = settings_identity(settings, prepared)
+    hooks = TrainingHooks(
+        save=lambda tensors, record: save_checkpoint(run.checkpoints, tensors, {**record, "identity": identity}),
+        load=lambda: load_state(run, identity),
+        look=lambda iteration, field: look_at_held_out(run, field, loader, split, settings, iteration),
+    )
+    field = ExplicitField(make_initial_gaussians(capture, settings), sh_degree=0)
+    scale = find_scene_scale(capture, split)
+    trainer = Trainer(field, loader, split.train, settings, scene_scale=scale, hooks=hooks, reporter=reporter)
+    try:
+        state = load_state(run, identity) if resume else None
+        if state is not None:
+            trainer.restore(state)
+            reporter.note(f"resuming at iteration {trainer.iteration:,} of {settings.iterations:,}")
+        reporter.start("train", settings.iterations, gaussians=len(trainer.field), step=trainer.iteration)
+        trainer.run()
+        reporter.finish("train", gaussians=len(trainer.field))
+    finally:
+        loader.close()
+    return trainer
+
+
+def make_initial_gaussians(capture: Capture, settings: ReconstructSettings) -> Gaussians:
+    """One Gaussian per sparse point; random ones inside the cameras' view where there are too few points."""
+    generator = make_generator(settings.seed, "initialization")
+    positions, colors = capture.points.positions, capture.points.colors
+    if len(positions) < MIN_POINTS:
+        cameras = [view.camera for view in capture.views]
+        extra_positions, extra_colors = random_points_in_frustums(cameras, NUM_RANDOM_POINTS, generator=generator)
+        positions = np.concatenate([positions, extra_positions])
+        colors = np.concatenate([colors, extra_colors])
+    return gaussians_from_points(positions, colors, sh_degree=0, generator=generator)
+
+
+def find_scene_scale(capture: Capture, split: Split) -> float:
+    """Radius of the training cameras around their mean, 1.1 times (Kerbl et al. 2023); 1 for a single place."""
+    centers = np.stack([capture.views[i].camera.center for i in split.train])
+    radius = float(np.linalg.norm(centers - centers.mean(0), axis=1).max())
+    # The frame makes the median depth 1: cameras much closer together than that are no measure of the scene.
+    return 1.1 * max(radius, 0.3)
+
+
+def settings_identity(settings: ReconstructSettings, prepared: Prepared) -> str:
+    """Hash of everything that must be the same for a checkpoint to be continued."""
+    fixed = replace(settings, memory_gb=1.0, checkpoint_every=1, eval_every=0)
+    names = [prepared.capture.views[i].name for i in prepared.split.train]
+    text = json.dumps([asdict(fixed), names, prepared.capture.world_from_capture.to_record()], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_state(run: RunFolder, identity: str) -> TrainingState | None:
+    """The newest checkpoint that can be read.
+
+    Raises:
+        InputError: It belongs to other settings or another capture.
+    """
+    checkpoint = load_checkpoint(run.checkpoints)
+    if checkpoint is None:
+        return None
+    if checkpoint.record.get("identity") != identity:
+        raise InputError(
+            "the checkpoint was made with other settings or another capture",
+            where=run.checkpoints,
+            remedy="resume with the same ones (see config.yaml), or start anew in another folder",
+        )
+    return checkpoint.tensors, checkpoint.record
+
+
+def look_at_held_out(
+    run: RunFolder,
+    field: ExplicitField,
+    loader: ImageLoader,
+    split: Split,
+    settings: ReconstructSettings,
+    iteration: int,
+) -> Mapping[str, float]:
+    """Mean raw PSNR of the held-out views, appended to the run's curve; they never reach the gradient."""
+    if not split.test:
+        return {}
+    gaussians = field.baked(field.sh_degree)
+    backend = None if settings.backend == "auto" else settings.backend
+    values = []
+    for index in split.test:
+        photo = loader.load(index)
+        rendering = render_view(gaussians, photo.camera, backend=backend)
+        values.append(psnr_db(rendering.image.clamp(0, 1), photo.image, mask=photo.mask))
+    mean = float(np.mean(values))
+    with run.curve.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"iteration": iteration, "psnr_db": mean, "gaussians": len(field)}) + "\n")
+    return {"psnr_db": round(mean, 2)}
+
+
+def write_merged(
+    run: RunFolder, prepared: Prepared, gaussians: Gaussians, seconds: float, settings: ReconstructSettings
+) -> None:
+    """Writes the finished scene in the capture's frame, and the manifest last."""
+    world_from_capture = prepared.capture.world_from_capture
+    record = write_scene(run.merged_scene, gaussians, world_from_capture)
+    manifest = {
+        "schema_version": RUN_SCHEMA_VERSION,
+        "num_gaussians": len(gaussians),
+        "iterations": settings.iterations,
+        "train_seconds": seconds,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "world_from_capture": world_from_capture.to_record(),
+        **record,
+    }
+    write_json(run.manifest, manifest)
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident size of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def describe(finding: Finding) -> str:
+    """A finding in one line."""
+    where = f"{finding.where}: " if finding.where else ""
+    remedy = f"; {finding.remedy}" if finding.remedy else ""
+    return f"{where}{finding.what}{remedy}"
+
+
+def _remove_fresh(run: RunFolder) -> None:
+    """Leaves nothing behind of a run that never began."""
+    for path in sorted(run.root.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    run.root.rmdir()

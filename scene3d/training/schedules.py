@@ -1,0 +1,41 @@
+"""Owns how step sizes, colour degree and image size change over a run; all are pure functions of the iteration."""
+
+from scene3d.training.settings import ReconstructSettings
+
+
+def log_linear(start: float, end: float, progress: float) -> float:
+    """From `start` to `end` on a straight line in the logarithm; `progress` runs from 0 to 1."""
+    progress = min(max(progress, 0.0), 1.0)
+    return float(start ** (1 - progress) * end**progress) if start > 0 and end > 0 else 0.0
+
+
+def learning_rates(settings: ReconstructSettings, iteration: int, scene_scale: float) -> dict[str, float]:
+    """Adam step of each parameter group at one iteration."""
+    progress = iteration / settings.iterations
+    rates = settings.optimizer
+    settle = log_linear(1.0, rates.other_lr_final_ratio, progress)
+    return {
+        "means": scene_scale * log_linear(rates.means_lr, rates.means_lr * rates.means_lr_final_ratio, progress),
+        "quats": rates.quats_lr * settle,
+        "log_scales": rates.scales_lr * settle,
+        "opacity_logits": rates.opacities_lr * settle,
+        "sh": rates.sh_lr * settle,
+    }
+
+
+def sh_degree_at(settings: ReconstructSettings, iteration: int) -> int:
+    """Degree of view-dependent colour in use: short runs reach the full degree at half their length."""
+    every = max(1, min(settings.sh_every, settings.iterations // (2 * max(settings.sh_degree, 1))))
+    return min(settings.sh_degree, iteration // every)
+
+
+def image_downscale_at(settings: ReconstructSettings, iteration: int) -> int:
+    """2 while coarse structure settles, then 1."""
+    return 2 if iteration < settings.coarse_share * settings.iterations else 1
+
+
+def is_density_round(settings: ReconstructSettings, iteration: int) -> bool:
+    """Whether Gaussians are added and removed after this iteration."""
+    density = settings.density
+    stop = int(density.stop_share * settings.iterations)
+    return density.start <= iteration < stop and iteration % density.every == 0

@@ -1,0 +1,172 @@
+"""Owns one training step: render a view, compare it with its photograph, move what was seen."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from rasterizer import l1_ssim, rasterization
+from scene3d.cameras.camera import Camera
+from scene3d.data.loader import TrainingImage
+from scene3d.training.density import DensityStatistics
+from scene3d.training.exposure import Exposure
+from scene3d.training.field import ExplicitField
+from scene3d.training.schedules import image_downscale_at, learning_rates, log_linear
+from scene3d.training.settings import ReconstructSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What one step measured."""
+
+    loss: float
+    is_finite: bool
+    num_visible: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rendered:
+    """One rendered training view and what the gradient needs of it."""
+
+    image: Float[Tensor, "h w 3"]
+    means2d: Tensor
+    visible: Bool[Tensor, "n"]
+    width: int
+    height: int
+
+
+def training_step(
+    field: ExplicitField,
+    exposure: Exposure,
+    statistics: DensityStatistics,
+    photo: TrainingImage,
+    view: int,
+    *,
+    settings: ReconstructSettings,
+    iteration: int,
+    scene_scale: float,
+    generator: torch.Generator,
+) -> StepResult:
+    """Renders `photo`'s camera, steps field and exposure, and gathers density statistics.
+
+    Nothing is changed when the loss is not finite: the caller rolls back or skips the view.
+
+    Args:
+        view: Row of `exposure` that belongs to the photograph.
+        scene_scale: Radius of the cameras, in world units; positions step in proportion to it.
+        generator: Drives background and drop-out.
+    """
+    photo = _downscaled(photo, image_downscale_at(settings, iteration))
+    rendered = render_for_training(field, photo.camera, settings, generator)
+    loss = photometric_loss(exposure.apply(rendered.image, view), photo, settings)
+    loss = loss + regularisation(field, settings, scene_scale)
+    value = float(loss.detach())
+    if not torch.isfinite(loss.detach()):
+        return StepResult(loss=value, is_finite=False, num_visible=int(rendered.visible.sum()))
+    if loss.requires_grad:
+        loss.backward()  # type: ignore[no-untyped-call]
+    apply_gradients(field, exposure, view, rendered.visible, settings, iteration, scene_scale)
+    if rendered.means2d.grad is not None:
+        statistics.observe(rendered.means2d.grad, rendered.visible, rendered.width, rendered.height)
+    field.zero_gradients()
+    return StepResult(loss=value, is_finite=True, num_visible=int(rendered.visible.sum()))
+
+
+def render_for_training(
+    field: ExplicitField, camera: Camera, settings: ReconstructSettings, generator: torch.Generator
+) -> Rendered:
+    """One differentiable image, with the gradient of screen positions kept."""
+    gaussians = field.gaussians()
+    opacities = gaussians.opacities
+    if settings.loss.drop_share > 0:
+        keep = torch.rand(len(field), generator=generator) >= settings.loss.drop_share
+        opacities = opacities * keep
+    colors, _, meta = rasterization(
+        gaussians.means,
+        gaussians.quats,
+        gaussians.scales,
+        opacities,
+        gaussians.sh,
+        *camera_tensors(camera),
+        camera.width,
+        camera.height,
+        sh_degree=field.sh_degree,
+        packed=False,
+        backgrounds=make_background(settings, generator)[None],
+        backend=None if settings.backend == "auto" else settings.backend,
+    )
+    means2d: Any = meta["means2d"]
+    if means2d.requires_grad:
+        means2d.retain_grad()
+    visible = (meta["radii"][0] > 0).all(-1)
+    return Rendered(image=colors[0], means2d=means2d, visible=visible, width=camera.width, height=camera.height)
+
+
+def camera_tensors(camera: Camera) -> tuple[Float[Tensor, "1 4 4"], Float[Tensor, "1 3 3"]]:
+    """View matrix and intrinsics as the rasterizer takes them."""
+    return torch.from_numpy(camera.cam_from_world).float()[None], torch.from_numpy(camera.K).float()[None]
+
+
+def make_background(settings: ReconstructSettings, generator: torch.Generator) -> Float[Tensor, "3"]:
+    """The colour behind the scene; a new one per iteration when it is random."""
+    if settings.background == "random":
+        return torch.rand(3, generator=generator)
+    return torch.full((3,), 1.0 if settings.background == "white" else 0.0)
+
+
+def photometric_loss(
+    image: Float[Tensor, "h w 3"], photo: TrainingImage, settings: ReconstructSettings
+) -> Float[Tensor, ""]:
+    """(1 - w) L1 + w (1 - SSIM) over the pixels that the mask allows (Kerbl et al. 2023, eq. 7)."""
+    backend = None if settings.backend == "auto" else settings.backend
+    return l1_ssim(image, photo.image, ssim_weight=settings.loss.ssim_weight, mask=photo.mask, backend=backend)
+
+
+def regularisation(field: ExplicitField, settings: ReconstructSettings, scene_scale: float) -> Float[Tensor, ""]:
+    """Pulls on opacity and size; zero unless asked for."""
+    loss = torch.zeros(())
+    if settings.loss.opacity_weight > 0:
+        loss = loss + settings.loss.opacity_weight * field.parameters["opacity_logits"].sigmoid().mean()
+    if settings.loss.scale_weight > 0:
+        loss = loss + settings.loss.scale_weight * field.parameters["log_scales"].exp().mean() / scene_scale
+    return loss
+
+
+def apply_gradients(
+    field: ExplicitField,
+    exposure: Exposure,
+    view: int,
+    visible: Bool[Tensor, "n"],
+    settings: ReconstructSettings,
+    iteration: int,
+    scene_scale: float,
+) -> None:
+    """One Adam step of the visible Gaussians and of the view's exposure."""
+    rates = learning_rates(settings, iteration, scene_scale)
+    columns = field.parameters["sh"].shape[1] * 3
+    sh_rates = [rates["sh"]] * 3 + [rates["sh"] * settings.optimizer.sh_rest_ratio] * (columns - 3)
+    decays = {"sh": [0.0] * 3 + [settings.loss.sh_weight] * (columns - 3)}
+    field.adam.step(field.parameters, {**rates, "sh": sh_rates}, visible, decays)
+    progress = iteration / settings.iterations
+    rate = settings.exposure.lr
+    exposure.step(view, log_linear(rate, rate * settings.exposure.lr_final_ratio, progress))
+
+
+def _downscaled(photo: TrainingImage, factor: int) -> TrainingImage:
+    """The photograph at 1/factor of its size, by averaging; a small pixel is usable if all it covers is."""
+    height, width = photo.image.shape[0] // factor, photo.image.shape[1] // factor
+    if factor == 1 or min(height, width) < 16:
+        return photo
+    stacked = photo.image[: height * factor, : width * factor].reshape(height, factor, width, factor, 3)
+    mask = photo.mask
+    if mask is not None:
+        mask = mask[: height * factor, : width * factor].reshape(height, factor, width, factor).all(3).all(1)
+    # The cut-off margin must be cut from the camera too: first crop, then scale.
+    cropped = Camera(
+        width=width * factor, height=height * factor, K=photo.camera.K, cam_from_world=photo.camera.cam_from_world
+    )
+    return TrainingImage(
+        image=stacked.mean((1, 3)), mask=mask, camera=cropped.resized(width, height), name=photo.name
+    )

@@ -1,0 +1,202 @@
+"""Owns the life of one training run: which view comes next, density rounds, checkpoints, roll-back."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scene3d.data.loader import ImageLoader
+from scene3d.errors import Diverged, InputError
+from scene3d.events import Quiet, Reporter
+from scene3d.seeding import make_generator
+from scene3d.training.density import DensityStatistics, Region, change_density
+from scene3d.training.exposure import Exposure
+from scene3d.training.field import ExplicitField
+from scene3d.training.schedules import is_density_round, sh_degree_at
+from scene3d.training.settings import ReconstructSettings
+from scene3d.training.step import training_step
+
+logger = logging.getLogger(__name__)
+
+PREFETCH = 4
+"""Photographs decoded ahead of their use."""
+
+FINITE_CHECK_EVERY = 50
+"""Iterations between two looks at all parameters."""
+
+MAX_ROLLBACKS = 3
+"""Roll-backs after which a run gives up."""
+
+TrainingState = tuple[dict[str, Tensor], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingHooks:
+    """What the run folder does for the trainer; every hook may be left out."""
+
+    save: Callable[[dict[str, Tensor], dict[str, Any]], None] | None = None
+    """Keeps one state durably."""
+
+    load: Callable[[], TrainingState | None] | None = None
+    """The last state kept."""
+
+    look: Callable[[int, ExplicitField], Mapping[str, float]] | None = None
+    """Measures held-out views at `eval_every`."""
+
+
+class Trainer:
+    """Trains one field on the training views of one capture.
+
+    Everything that influences later iterations is part of `state()`, so that a run cut anywhere and resumed from its
+    last checkpoint ends with the same bytes on a CPU.
+    """
+
+    def __init__(
+        self,
+        field: ExplicitField,
+        loader: ImageLoader,
+        train_views: Sequence[int],
+        settings: ReconstructSettings,
+        *,
+        scene_scale: float,
+        region: Region | None = None,
+        hooks: TrainingHooks | None = None,
+        reporter: Reporter | None = None,
+    ) -> None:
+        if not train_views:
+            raise InputError("there is no view to train on", remedy="use fewer held-out views (--test-every 0)")
+        self.field = field
+        self.exposure = Exposure(len(train_views), enabled=settings.exposure.enabled and len(train_views) > 1)
+        self.statistics = DensityStatistics.zeros(len(field))
+        self.settings = settings
+        self.scene_scale = scene_scale
+        self.iteration = 0
+        self.seconds = 0.0
+        self._loader = loader
+        self._train_views = list(train_views)
+        self._region = region
+        self._hooks = hooks or TrainingHooks()
+        self._reporter = reporter or Quiet()
+        self._generator = make_generator(settings.seed, "training")
+        self._order = torch.zeros(0, dtype=torch.int64)
+        self._skipped: list[int] = []
+        self._rollbacks = 0
+
+    def run(self, until: int | None = None) -> None:
+        """Trains up to iteration `until` (exclusive; the end by default).
+
+        Raises:
+            Diverged: Parameters left the finite numbers again and again.
+        """
+        end = self.settings.iterations if until is None else min(until, self.settings.iterations)
+        started_s, seconds_before = time.monotonic(), self.seconds
+        if self.iteration == 0:
+            self._save()
+        while self.iteration < end:
+            loss = self._one_iteration()
+            self.seconds = seconds_before + time.monotonic() - started_s
+            self._report(loss)
+            if self._is_checkpoint_due():
+                self._save()
+
+    def state(self) -> TrainingState:
+        """Tensors and plain values from which `restore` continues bit for bit."""
+        tensors = {**self.field.capture(), **self.exposure.capture(), **self.statistics.capture()}
+        tensors["trainer.generator"] = self._generator.get_state()
+        tensors["trainer.order"] = self._order.clone()
+        return tensors, {"iteration": self.iteration, "seconds": self.seconds, "skipped": list(self._skipped)}
+
+    def restore(self, state: TrainingState) -> None:
+        """Continues from a saved state."""
+        tensors, record = state
+        self.field = ExplicitField.restore(tensors)
+        self.exposure = Exposure.restore(tensors, enabled=self.exposure.enabled)
+        self.statistics = DensityStatistics.restore(tensors)
+        self._generator.set_state(tensors["trainer.generator"])
+        self._order = tensors["trainer.order"].clone()
+        self.iteration = int(record["iteration"])
+        self.seconds = float(record["seconds"])
+        self._skipped = [int(view) for view in record["skipped"]]
+
+    def _one_iteration(self) -> float:
+        position = self._next_position()
+        self.field.raise_sh_degree(sh_degree_at(self.settings, self.iteration))
+        result = training_step(
+            self.field,
+            self.exposure,
+            self.statistics,
+            self._loader.load(self._train_views[position]),
+            position,
+            settings=self.settings,
+            iteration=self.iteration,
+            scene_scale=self.scene_scale,
+            generator=self._generator,
+        )
+        self.iteration += 1
+        due = self.iteration % FINITE_CHECK_EVERY == 0 or self._is_checkpoint_due()
+        if not result.is_finite or (due and self.field.find_nonfinite() is not None):
+            self._roll_back(position)
+            return result.loss
+        if is_density_round(self.settings, self.iteration):
+            self._change_density()
+        return result.loss
+
+    def _next_position(self) -> int:
+        """The next training view: every view once, in a new random order each time round."""
+        if len(self._order) == 0:
+            usable = torch.tensor([i for i in range(len(self._train_views)) if i not in self._skipped])
+            self._order = usable[torch.randperm(len(usable), generator=self._generator)]
+        self._loader.prefetch([self._train_views[i] for i in self._order[1 : 1 + PREFETCH].tolist()])
+        position, self._order = int(self._order[0]), self._order[1:]
+        return position
+
+    def _change_density(self) -> None:
+        report = change_density(
+            self.field,
+            self.statistics,
+            self.settings.density,
+            scene_scale=self.scene_scale,
+            generator=self._generator,
+            region=self._region,
+        )
+        self.statistics = DensityStatistics.zeros(len(self.field))
+        logger.debug("iteration %d: %s, %d Gaussians", self.iteration, report, len(self.field))
+
+    def _roll_back(self, position: int) -> None:
+        """Returns to the last checkpoint and leaves the view that broke the run out from then on."""
+        state = self._hooks.load() if self._hooks.load else None
+        name = self._loader.view_name(self._train_views[position])
+        self._rollbacks += 1
+        if state is None or self._rollbacks > MAX_ROLLBACKS or len(self._skipped) + 1 >= len(self._train_views):
+            raise Diverged(
+                f"training left the finite numbers at iteration {self.iteration}",
+                where=name,
+                remedy="look at this photograph, or lower the step sizes (--optimizer.means-lr)",
+            )
+        skipped = [*self._skipped, position]
+        self._reporter.note(
+            f"iteration {self.iteration}: numbers left the finite range at {name}; "
+            f"back to iteration {state[1]['iteration']}, without this view",
+            level="warning",
+        )
+        self.restore(state)
+        self._skipped = skipped
+        self._order = self._order[~torch.isin(self._order, torch.tensor(skipped))]
+
+    def _report(self, loss: float) -> None:
+        figures: dict[str, float] = {"loss": loss, "gaussians": len(self.field)}
+        every = self.settings.eval_every
+        if self._hooks.look and every and (self.iteration % every == 0 or self.iteration == self.settings.iterations):
+            figures |= self._hooks.look(self.iteration, self.field)
+        self._reporter.advance("train", self.iteration, **figures)
+
+    def _is_checkpoint_due(self) -> bool:
+        return self.iteration % self.settings.checkpoint_every == 0 or self.iteration == self.settings.iterations
+
+    def _save(self) -> None:
+        if self._hooks.save:
+            self._hooks.save(*self.state())
