@@ -1,2 +1,42 @@
-test:
-	@true
+# Everything starts from nothing: the first target that runs makes .venv; a repeat finds the stamp and starts at once.
+PYTHON ?= python3
+WORKERS ?= 2
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PROJECT := .venv/.project-installed
+DEVELOPMENT := .venv/.development-installed
+
+.PHONY: test check demo wheels clean
+
+test: check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --durations=15
+
+check: $(DEVELOPMENT)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/size_report.py
+
+demo: $(PROJECT)
+	$(BIN)/scene3d demo
+
+wheels: $(DEVELOPMENT)
+	$(BIN)/python tools/build_wheels.py
+
+clean:
+	rm -rf build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -f $(PROJECT) $(DEVELOPMENT)
+
+# torch comes first and pinned, so that no other dependency chooses it.
+$(PROJECT): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "scene3d needs Python 3.11 or newer; set PYTHON=python3.11"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(PIP) install --constraint constraints.txt torch
+	$(PIP) install --constraint constraints.txt --editable '.[video]'
+	@touch $@
+
+$(DEVELOPMENT): $(PROJECT)
+	$(PIP) install --constraint constraints.txt --editable '.[dev,video,compiler]'
+	@touch $@
