@@ -1,7 +1,7 @@
 """Owns similarity transforms: scale, rotation, translation between two world frames, in double precision."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -24,7 +24,7 @@ class Similarity:
             raise InputError("a similarity's rotation is not a rotation matrix")
 
     @classmethod
-    def identity(cls) -> Self:
+    def identity(cls) -> "Similarity":
         """The transform that changes nothing."""
         return cls(1.0, np.eye(3), np.zeros(3))
 
@@ -60,7 +60,7 @@ class Similarity:
         }
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Self:
+    def from_record(cls, record: dict[str, Any]) -> "Similarity":
         """The inverse of `to_record`."""
         return cls(
             float(record["scale"]),
