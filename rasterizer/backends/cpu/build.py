@@ -4,6 +4,7 @@ import ctypes
 import json
 import logging
 import os
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from rasterizer.backends.cpu.cache import cache_folder, hash_sources, hash_text, locked
 from rasterizer.backends.cpu.targets import Target, host_target
-from rasterizer.backends.cpu.toolchain import BuildError, Compiler, compile_library, find_compilers, flags_text
+from rasterizer.backends.cpu.toolchain import CompileError, Compiler, compile_library, find_compilers, flags_text
+from rasterizer.errors import BackendUnavailable
 
 __all__ = ["BuildError", "explain", "find_library"]
 
@@ -23,9 +25,17 @@ _REMEDY = (
     "install a C++17 compiler (g++ 11 or newer, clang++ 14 or newer), or `pip install ziglang`, "
     "or set CXX to a compiler's path"
 )
+_BUILD_PREFIX = ".build-"
 _MODES = ("auto", "never", "force")
 
 logger = logging.getLogger(__name__)
+
+
+class BuildError(BackendUnavailable):
+    """There is no CPU library and none can be made; the text lists what was tried and what to install."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("cpu", reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +68,7 @@ def find_library() -> Path:
     for compiler in compilers:
         try:
             return _compile_into_cache(compiler, target, anew=mode == "force")
-        except (BuildError, OSError, RuntimeError) as error:
+        except (CompileError, OSError, RuntimeError) as error:
             missed.append(f"{' '.join(compiler.command)} ({compiler.identity}): {error}")
     raise BuildError(_failure(missed))
 
@@ -71,7 +81,7 @@ def explain() -> str:
         compilers, missed = ([], []) if mode == "never" else find_compilers()
         search = _search(target, compilers)
     except BuildError as error:
-        return str(error)
+        return error.reason
     if mode == "force" and compilers:
         return f"compiled anew at first use with {compilers[0].identity} (SCENE3D_CPU_BUILD=force)"
     if search.library is not None:
@@ -157,18 +167,20 @@ def _cache_path(compiler: Compiler, target: Target) -> Path:
 
 def _compile_into_cache(compiler: Compiler, target: Target, *, anew: bool) -> Path:
     library = _cache_path(compiler, target)
-    with locked(library.with_suffix(".lock")):
+    with locked(library.with_name("build.lock")):
         if library.is_file() and not anew and _why_not_loadable(library) is None:
             return library  # another process compiled it while this one waited
         logger.info("compiling the CPU rasterizer (once, about %d s)", compiler.typical_compile_s)
         start_s = time.perf_counter()
+        for leftover in library.parent.glob(f"{_BUILD_PREFIX}*"):
+            shutil.rmtree(leftover, ignore_errors=True)  # of a killed build: whoever holds the lock is the only builder
         # In the cache folder, so that the last step is a rename within one file system.
-        with tempfile.TemporaryDirectory(dir=library.parent, prefix=".build-") as folder:
+        with tempfile.TemporaryDirectory(dir=library.parent, prefix=_BUILD_PREFIX) as folder:
             made = Path(folder) / library.name
             compile_library(SOURCES, made, compiler, target)
             failure = _why_not_loadable(made)
             if failure is not None:
-                raise BuildError(failure)
+                raise CompileError(failure)
             os.replace(made, library)
         logger.info("compiled the CPU rasterizer in %.1f s: %s", time.perf_counter() - start_s, library)
     return library
@@ -180,4 +192,4 @@ def _record_path(library: Path) -> Path:
 
 def _failure(missed: list[str]) -> str:
     tried = "\n".join(f"  - {line}" for line in missed)
-    return f"the CPU rasterizer's library is not there and could not be compiled; tried:\n{tried}\nremedy: {_REMEDY}"
+    return f"its library is not there and could not be compiled; tried:\n{tried}\nremedy: {_REMEDY}"

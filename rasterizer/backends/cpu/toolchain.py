@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rasterizer.backends.cpu.targets import Target, Variant
+from rasterizer.errors import RasterizerError
 
 KERNEL_SOURCE = "kernels.cpp"
 """The one file compiled once per instruction set; every other .cpp is compiled once."""
@@ -21,13 +22,19 @@ KERNEL_SOURCE = "kernels.cpp"
 COMPILE_FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fvisibility=hidden")
 
 SYSTEM_COMPILERS = ("c++", "g++", "clang++")
+# Not MinGW's g++: on 64-bit Windows it puts AVX registers on a stack that is only aligned for SSE, and crashes.
+WINDOWS_COMPILERS = ("clang++",)
+
+# Everything else stays inside: the C++ library is linked into prebuilt libraries, and its operator new or its
+# exception classes must not be exchanged for those of another library in the process.
+_EXPORTS = "{ global: s3d_*; local: *; };\n"
 COMPILE_TIMEOUT_S = 600
 _IDENTITY_TIMEOUT_S = 30
 _ERROR_LINES = 12
 
 
-class BuildError(RuntimeError):
-    """The CPU library could not be built or found; the text lists what was tried and what to install."""
+class CompileError(RasterizerError):
+    """The sources are incomplete or a compiler failed on them; the text holds its first errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +99,12 @@ def compile_library(sources: Path, output: Path, compiler: Compiler, target: Tar
         target: For which machine.
 
     Raises:
-        BuildError: A source is missing, or the compiler failed; the text holds its first lines.
+        CompileError: A source is missing, or the compiler failed.
     """
     kernel = sources / KERNEL_SOURCE
     plain = sorted(path for path in sources.glob("*.cpp") if path.name != KERNEL_SOURCE)
     if not kernel.is_file() or not plain:
-        raise BuildError(f"the C++ sources are incomplete: {KERNEL_SOURCE} and others belong in {sources}")
+        raise CompileError(f"the C++ sources are incomplete: {KERNEL_SOURCE} and others belong in {sources}")
     base = target.variants[0]
     jobs: list[tuple[Path, Variant, tuple[str, ...]]] = [(path, base, ()) for path in plain]
     jobs += [(kernel, variant, (f"-DSCENE3D_ISA_NS={variant.namespace}",)) for variant in target.variants]
@@ -110,14 +117,18 @@ def compile_library(sources: Path, output: Path, compiler: Compiler, target: Tar
     ]
     with ThreadPoolExecutor(max_workers=min(len(commands), os.cpu_count() or 1)) as pool:
         list(pool.map(_run, commands))
-    link = [*compiler.command, *_flags(compiler, target, base), "-shared", *_link_flags(compiler, target)]
+    link = [*compiler.command, *_flags(compiler, target, base), "-shared", *_link_flags(compiler)]
+    if target.system == "linux":
+        exports = output.with_suffix(".exports")
+        exports.write_text(_EXPORTS, encoding="ascii")
+        link.append(f"-Wl,--version-script={exports}")
     _run([*link, *map(str, objects), "-o", str(output)])
 
 
 def flags_text(compiler: Compiler, target: Target) -> str:
     """Return all flags as one string, for the cache key."""
     parts = [" ".join(_flags(compiler, target, variant)) for variant in target.variants]
-    return " | ".join([*parts, " ".join(_link_flags(compiler, target))])
+    return " | ".join([*parts, " ".join(_link_flags(compiler))])
 
 
 def _flags(compiler: Compiler, target: Target, variant: Variant) -> list[str]:
@@ -132,18 +143,15 @@ def _flags(compiler: Compiler, target: Target, variant: Variant) -> list[str]:
     return flags
 
 
-def _link_flags(compiler: Compiler, target: Target) -> list[str]:
-    if compiler.is_zig:
-        return ["-s"]  # zig links its C++ library statically by itself
-    if target.system == "windows":
-        return ["-static"]
-    return []
+def _link_flags(compiler: Compiler) -> list[str]:
+    return ["-s"] if compiler.is_zig else []  # without its symbol table the library is a third of the size
 
 
 def _system_commands() -> list[tuple[str, list[str]]]:
     named = os.environ.get("CXX", "").strip()
+    names = WINDOWS_COMPILERS if sys.platform == "win32" else SYSTEM_COMPILERS
     chosen = [(f"CXX={named}", shlex.split(named))] if named else []
-    return [*chosen, *((name, [name]) for name in SYSTEM_COMPILERS)]
+    return [*chosen, *((name, [name]) for name in names)]
 
 
 def _ask_version(command: tuple[str, ...]) -> str:
@@ -159,9 +167,9 @@ def _run(command: list[str]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=COMPILE_TIMEOUT_S)
     except (OSError, subprocess.SubprocessError) as error:
-        raise BuildError(f"{command[0]} could not be run: {error}") from error
+        raise CompileError(f"{command[0]} could not be run: {error}") from error
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).splitlines()
         telling = [line for line in lines if "error" in line] or lines
         headline = f"the compiler failed with status {done.returncode}: {shlex.join(command)}"
-        raise BuildError("\n".join([headline, *telling[:_ERROR_LINES]]))
+        raise CompileError("\n".join([headline, *telling[:_ERROR_LINES]]))
