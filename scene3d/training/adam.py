@@ -41,7 +41,7 @@ class RowAdam:
         self.constants = constants or AdamConstants()
         self.moments = {name: Moments.zeros_like(value.detach()) for name, value in parameters.items()}
         first = next(iter(parameters.values()))
-        self.row_steps: Float[Tensor, "n"] = torch.zeros(len(first), device=first.device)
+        self.row_steps: Float[Tensor, n] = torch.zeros(len(first), device=first.device)
 
     @torch.no_grad()
     def step(
@@ -100,7 +100,9 @@ def _update_rows(
     rate = torch.tensor(rate_row, device=parameter.device)
     decay = torch.tensor(decay_row, device=parameter.device)
     value = parameter[rows].reshape_as(gradient)
-    value = value * (1 - rate * decay) - rate * (first / correction1) / ((second / correction2).sqrt() + constants.epsilon)
+    value = value * (1 - rate * decay) - rate * (first / correction1) / (
+        (second / correction2).sqrt() + constants.epsilon
+    )
     shape = (len(rows), *parameter.shape[1:])
     parameter[rows] = value.reshape(shape)
     moments.first[rows] = first.reshape(shape)

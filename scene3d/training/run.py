@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -154,9 +153,7 @@ def train(
 ) -> Trainer:
     """Trains to the end, from the beginning or from the last checkpoint."""
     capture, split = prepared.capture, prepared.split
-    loader = ImageLoader(
-        capture.views, image_scale=settings.image_scale, memory_bytes=int(settings.memory_gb * 2**30)
-    )
+    loader = ImageLoader(capture.views, image_scale=settings.image_scale, memory_bytes=int(settings.memory_gb * 2**30))
     identity = settings_identity(settings, prepared)
     hooks = TrainingHooks(
         save=lambda tensors, record: save_checkpoint(run.checkpoints, tensors, {**record, "identity": identity}),

@@ -17,6 +17,20 @@ from scene3d.training.schedules import image_downscale_at, learning_rates, log_l
 from scene3d.training.settings import ReconstructSettings
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StepContext:
+    """What every step of a run shares, and where the run stands."""
+
+    settings: ReconstructSettings
+    iteration: int
+
+    scene_scale: float
+    """Radius of the cameras, in world units; positions step in proportion to it."""
+
+    generator: torch.Generator
+    """Drives background and drop-out."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
     """What one step measured."""
@@ -43,31 +57,31 @@ def training_step(
     statistics: DensityStatistics,
     photo: TrainingImage,
     view: int,
-    *,
-    settings: ReconstructSettings,
-    iteration: int,
-    scene_scale: float,
-    generator: torch.Generator,
+    context: StepContext,
 ) -> StepResult:
     """Renders `photo`'s camera, steps field and exposure, and gathers density statistics.
 
     Nothing is changed when the loss is not finite: the caller rolls back or skips the view.
 
     Args:
+        field: What is trained.
+        exposure: Colour transforms of the training views.
+        statistics: Gathers screen gradients for the next density round.
+        photo: The photograph and its camera.
         view: Row of `exposure` that belongs to the photograph.
-        scene_scale: Radius of the cameras, in world units; positions step in proportion to it.
-        generator: Drives background and drop-out.
+        context: Settings and state of the run.
     """
-    photo = _downscaled(photo, image_downscale_at(settings, iteration))
-    rendered = render_for_training(field, photo.camera, settings, generator)
+    settings = context.settings
+    photo = _downscaled(photo, image_downscale_at(settings, context.iteration))
+    rendered = render_for_training(field, photo.camera, settings, context.generator)
     loss = photometric_loss(exposure.apply(rendered.image, view), photo, settings)
-    loss = loss + regularisation(field, settings, scene_scale)
+    loss = loss + regularisation(field, settings, context.scene_scale)
     value = float(loss.detach())
     if not torch.isfinite(loss.detach()):
         return StepResult(loss=value, is_finite=False, num_visible=int(rendered.visible.sum()))
     if loss.requires_grad:
         loss.backward()  # type: ignore[no-untyped-call]
-    apply_gradients(field, exposure, view, rendered.visible, settings, iteration, scene_scale)
+    apply_gradients(field, exposure, view, rendered.visible, context)
     if rendered.means2d.grad is not None:
         statistics.observe(rendered.means2d.grad, rendered.visible, rendered.width, rendered.height)
     field.zero_gradients()
@@ -139,17 +153,16 @@ def apply_gradients(
     exposure: Exposure,
     view: int,
     visible: Bool[Tensor, "n"],
-    settings: ReconstructSettings,
-    iteration: int,
-    scene_scale: float,
+    context: StepContext,
 ) -> None:
     """One Adam step of the visible Gaussians and of the view's exposure."""
-    rates = learning_rates(settings, iteration, scene_scale)
+    settings = context.settings
+    rates = learning_rates(settings, context.iteration, context.scene_scale)
     columns = field.parameters["sh"].shape[1] * 3
     sh_rates = [rates["sh"]] * 3 + [rates["sh"] * settings.optimizer.sh_rest_ratio] * (columns - 3)
     decays = {"sh": [0.0] * 3 + [settings.loss.sh_weight] * (columns - 3)}
     field.adam.step(field.parameters, {**rates, "sh": sh_rates}, visible, decays)
-    progress = iteration / settings.iterations
+    progress = context.iteration / settings.iterations
     rate = settings.exposure.lr
     exposure.step(view, log_linear(rate, rate * settings.exposure.lr_final_ratio, progress))
 
@@ -167,6 +180,4 @@ def _downscaled(photo: TrainingImage, factor: int) -> TrainingImage:
     cropped = Camera(
         width=width * factor, height=height * factor, K=photo.camera.K, cam_from_world=photo.camera.cam_from_world
     )
-    return TrainingImage(
-        image=stacked.mean((1, 3)), mask=mask, camera=cropped.resized(width, height), name=photo.name
-    )
+    return TrainingImage(image=stacked.mean((1, 3)), mask=mask, camera=cropped.resized(width, height), name=photo.name)

@@ -18,7 +18,7 @@ from scene3d.training.exposure import Exposure
 from scene3d.training.field import ExplicitField
 from scene3d.training.schedules import is_density_round, sh_degree_at
 from scene3d.training.settings import ReconstructSettings
-from scene3d.training.step import training_step
+from scene3d.training.step import StepContext, training_step
 
 logger = logging.getLogger(__name__)
 
@@ -131,10 +131,12 @@ class Trainer:
             self.statistics,
             self._loader.load(self._train_views[position]),
             position,
-            settings=self.settings,
-            iteration=self.iteration,
-            scene_scale=self.scene_scale,
-            generator=self._generator,
+            StepContext(
+                settings=self.settings,
+                iteration=self.iteration,
+                scene_scale=self.scene_scale,
+                generator=self._generator,
+            ),
         )
         self.iteration += 1
         due = self.iteration % FINITE_CHECK_EVERY == 0 or self._is_checkpoint_due()
