@@ -17,7 +17,9 @@ def find_public_names(source: str) -> list[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             defined.add(node.name)
             continue
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
         names = [target.id for target in targets if isinstance(target, ast.Name)]
         if "__all__" in names and isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             return sorted(ast.literal_eval(node.value))

@@ -45,7 +45,9 @@ def main() -> int:
     functions = sorted((each for _, inside in measured for each in inside), reverse=True)
     for title, sizes in (("files", files), ("functions", functions)):
         print(f"largest {title}: " + ", ".join(f"{name} {lines}" for lines, name in sizes[:10]))
-    walls = {name: (lines, wall) for sizes, wall in ((files, FILE_WALL), (functions, FUNCTION_WALL)) for lines, name in sizes}
+    walls = {
+        name: (lines, wall) for sizes, wall in ((files, FILE_WALL), (functions, FUNCTION_WALL)) for lines, name in sizes
+    }
     problems = find_too_large(files, FILE_WALL) + find_too_large(functions, FUNCTION_WALL)
     for name in ALLOWED:
         lines, wall = walls.get(name, (0, 0))

@@ -1,0 +1,128 @@
+"""Owns the command line: finds the command, makes its flags from its settings, and turns errors into exit codes."""
+
+import contextlib
+import difflib
+import importlib
+import io
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from app.errors import ExitCode, one_line, report
+from app.progress import open_progress
+from scene3d.errors import SettingsError
+
+COMMANDS = {
+    "prepare": "Find the camera poses of a folder of photographs",
+    "inspect": "Say what is in a capture and what to mend",
+    "reconstruct": "Turn a capture, or a folder of photographs, into a Gaussian scene",
+    "evaluate": "Measure a reconstruction on photographs it never saw",
+    "render": "Make pictures, depth maps or a film from a scene",
+    "export": "Write a scene as .ply, .splat or .spz, whole or cropped",
+    "clean": "Remove floaters and whatever lies outside a box",
+    "demo": "Make a small synthetic place, reconstruct it and show the result",
+    "doctor": "List what works on this machine, and why the rest does not",
+}
+"""Each is a module of `app.commands` with a settings dataclass of the same name and a function `run`."""
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.captureWarnings(True)
+    try:
+        return _dispatch(words)
+    except SystemExit as ending:  # tyro ends `--help` this way
+        return ending.code if isinstance(ending.code, int) else int(ExitCode.DONE)
+    except BrokenPipeError:
+        _detach_stdout()
+        return int(ExitCode.DONE)
+    except (Exception, KeyboardInterrupt) as error:
+        return report(error, debug=debug)
+
+
+def parse(name: str, words: Sequence[str]) -> Any:
+    """The settings of one command from its flags.
+
+    Raises:
+        SettingsError: The flags make no sense.
+        SystemExit: Help was asked for and has been printed.
+    """
+    import tyro
+
+    module = _load(name)
+    defaults = {"default": module.make_defaults(words)} if hasattr(module, "make_defaults") else {}
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(getattr(module, name.capitalize()), prog=f"scene3d {name}", args=list(words), **defaults)
+    except SystemExit as ending:
+        if not ending.code:
+            raise
+        raise SettingsError(_shorten(errors.getvalue()), remedy=f"see `scene3d {name} --help`") from None
+
+
+def _dispatch(words: Sequence[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return int(ExitCode.DONE if words else ExitCode.USAGE)
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"scene3d {version('scene3d')}")
+        return int(ExitCode.DONE)
+    name = words[0]
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        remedy = f"did you mean '{close[0]}'?" if close else "see `scene3d --help`"
+        raise SettingsError(f"there is no command '{name}'", remedy=remedy)
+    settings = parse(name, words[1:])
+    with open_progress() as reporter:
+        return int(_load(name).run(settings, reporter))
+
+
+def _load(name: str) -> ModuleType:
+    # Only the chosen command is imported: `scene3d --help` must not wait for torch.
+    return importlib.import_module(f"app.commands.{name}")
+
+
+def _overview() -> str:
+    lines = ["usage: scene3d COMMAND [OPTIONS]", "", "From photographs of a large place to a 3D Gaussian scene.", ""]
+    lines += [f"  {name:<13}{summary}" for name, summary in COMMANDS.items()]
+    lines += ["", "`scene3d COMMAND --help` lists the options of one.", "--version  print the version"]
+    return "\n".join([*lines, "--debug    with any command: show the full trace of an error"])
+
+
+def _shorten(box: str) -> str:
+    """The message inside the frame that tyro draws around it, in one line."""
+    parts: list[list[str]] = [[]]
+    for line in _ESCAPES.sub("", box).splitlines():
+        inner = line.strip().strip("│")
+        if not inner.strip(" ─╭╮╰╯"):
+            parts.append([])
+        # Deeper lines repeat the help text of an option.
+        elif not inner.startswith(("╭", "╰")) and not inner.startswith(" " * 9):
+            parts[-1].append(inner.strip())
+    parts = [part for part in parts if part]
+    if not parts:
+        return one_line(box) or "the options could not be understood"
+    meant = [part[1].split(",")[0] for part in parts if part[0].startswith("Perhaps you meant") and len(part) > 1]
+    return one_line(" ".join(parts[0]) + (f"; did you mean {meant[0].split(' ')[0]}?" if meant else ""))
+
+
+def _detach_stdout() -> None:
+    # The reader of the pipe is gone; without this the interpreter would complain once more when it closes.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
