@@ -1,5 +1,6 @@
 """Owns where Gaussians are added and removed: screen gradients gathered over views, then one pure round."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -25,15 +26,15 @@ class DensityStatistics:
     view_count: Float[Tensor, "n"]
 
     @classmethod
-    def zeros(cls, num_gaussians: int) -> "DensityStatistics":
+    def zeros(cls, num_gaussians: int, device: torch.device | str = "cpu") -> "DensityStatistics":
         """Nothing seen yet."""
-        return cls(torch.zeros(num_gaussians), torch.zeros(num_gaussians))
+        return cls(torch.zeros(num_gaussians, device=device), torch.zeros(num_gaussians, device=device))
 
     def observe(
         self, means2d_gradient: Float[Tensor, "1 n 2"], visible: Bool[Tensor, "n"], width: int, height: int
     ) -> None:
         """Adds one view; gradients are measured in half images, so that thresholds do not depend on the size."""
-        half_image = torch.tensor([width / 2, height / 2])
+        half_image = torch.tensor([width / 2, height / 2], device=means2d_gradient.device)
         norm = (means2d_gradient[0] * half_image).norm(dim=-1)
         self.gradient_sum += norm * visible
         self.view_count += visible
@@ -47,9 +48,10 @@ class DensityStatistics:
         return {"density.gradient_sum": self.gradient_sum.clone(), "density.view_count": self.view_count.clone()}
 
     @classmethod
-    def restore(cls, state: Mapping[str, Tensor]) -> "DensityStatistics":
+    def restore(cls, state: Mapping[str, Tensor], device: torch.device | str = "cpu") -> "DensityStatistics":
         """The statistics that `capture` described."""
-        return cls(state["density.gradient_sum"].clone(), state["density.view_count"].clone())
+        # `.to` copies only between devices; the clone keeps the state apart on one device too.
+        return cls(state["density.gradient_sum"].clone().to(device), state["density.view_count"].clone().to(device))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,7 @@ def change_density(
         Counts of what changed. The caller starts new statistics afterwards: the rows are others.
     """
     keep = find_keep(field, settings, scene_scale)
-    chosen = torch.zeros(len(field), dtype=torch.bool)
+    chosen = torch.zeros(len(field), dtype=torch.bool, device=field.device)
     if grow:
         chosen[find_candidates(field, statistics, settings, keep, region)] = True
     largest = field.parameters["log_scales"].detach().exp().max(1).values
@@ -89,7 +91,7 @@ def change_density(
     index = torch.cat([(keep & ~split).nonzero()[:, 0], clone.nonzero()[:, 0], split.nonzero()[:, 0].repeat(2)])
     num_split, num_clone = int(split.sum()), int(clone.sum())
     num_kept = len(index) - 2 * num_split - num_clone
-    fresh = torch.arange(len(index)) >= num_kept
+    fresh = torch.arange(len(index), device=field.device) >= num_kept
     num_before = len(field)
     field.take(index, fresh)
     _scatter_halves(field, len(index) - 2 * num_split, generator)
@@ -134,10 +136,10 @@ def _scatter_halves(field: ExplicitField, start: int, generator: torch.Generator
     means, quats, log_scales = (field.parameters[name] for name in ("means", "quats", "log_scales"))
     if start == len(means):
         return
-    noise = torch.randn(len(means) - start, 3, generator=generator)
+    noise = torch.randn(len(means) - start, 3, generator=generator).to(field.device)
     offset = noise * log_scales[start:].exp()
     means[start:] += rotate(quats[start:], offset)
-    log_scales[start:] -= torch.log(torch.tensor(SPLIT_SHRINK))
+    log_scales[start:] -= math.log(SPLIT_SHRINK)
 
 
 def rotate(quats: Float[Tensor, "n 4"], vectors: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:

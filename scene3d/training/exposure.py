@@ -12,8 +12,8 @@ from scene3d.training.adam import Moments, RowAdam
 class Exposure:
     """A 3x4 affine transform per training view, gauge-fixed so that held-out views are rendered with the identity."""
 
-    def __init__(self, num_views: int, *, enabled: bool = True) -> None:
-        identity = torch.eye(3, 4).expand(num_views, 3, 4).clone()
+    def __init__(self, num_views: int, *, enabled: bool = True, device: torch.device | str = "cpu") -> None:
+        identity = torch.eye(3, 4, device=device).expand(num_views, 3, 4).clone()
         self.enabled = enabled
         self.parameters = {"affine": identity.requires_grad_(enabled)}
         self.adam = RowAdam(self.parameters)
@@ -31,10 +31,10 @@ class Exposure:
         affine = self.parameters["affine"]
         if not self.enabled or affine.grad is None:
             return
-        visible = torch.zeros(len(affine), dtype=torch.bool)
+        visible = torch.zeros(len(affine), dtype=torch.bool, device=affine.device)
         visible[view] = True
         self.adam.step(self.parameters, {"affine": rate}, visible)
-        affine -= affine.mean(0) - torch.eye(3, 4)
+        affine -= affine.mean(0) - torch.eye(3, 4, device=affine.device)
         affine.grad = None
 
     def capture(self) -> dict[str, Tensor]:
@@ -48,9 +48,10 @@ class Exposure:
         }
 
     @classmethod
-    def restore(cls, state: Mapping[str, Tensor], *, enabled: bool) -> "Exposure":
+    def restore(cls, state: Mapping[str, Tensor], *, enabled: bool, device: torch.device | str = "cpu") -> "Exposure":
         """The exposures that `capture` described, bit for bit."""
-        exposure = cls(len(state["exposure.affine"]), enabled=enabled)
+        state = {name: value.to(device) for name, value in state.items() if name.startswith("exposure.")}
+        exposure = cls(len(state["exposure.affine"]), enabled=enabled, device=device)
         exposure.parameters["affine"].data.copy_(state["exposure.affine"])
         exposure.adam.moments["affine"] = Moments(state["exposure.first"].clone(), state["exposure.second"].clone())
         exposure.adam.row_steps = state["exposure.row_steps"].clone()

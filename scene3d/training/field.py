@@ -32,6 +32,11 @@ class ExplicitField:
         return len(self.parameters["means"])
 
     @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self.parameters["means"].device
+
+    @property
     def sh_degree(self) -> int:
         """Degree of view-dependent colour in use."""
         return round(self.parameters["sh"].shape[1] ** 0.5) - 1
@@ -76,8 +81,9 @@ class ExplicitField:
         return state
 
     @classmethod
-    def restore(cls, state: Mapping[str, Tensor]) -> "ExplicitField":
+    def restore(cls, state: Mapping[str, Tensor], device: torch.device | str = "cpu") -> "ExplicitField":
         """The field that `capture` described, bit for bit."""
+        state = {name: value.to(device) for name, value in state.items() if name.startswith(("field.", "adam."))}
         gaussians = Gaussians(**{name: state[f"field.{name}"] for name in PARAMETERS})
         field = cls(gaussians, sh_degree=gaussians.sh_degree)
         for name in PARAMETERS:

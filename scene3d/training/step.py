@@ -1,6 +1,6 @@
 """Owns one training step: render a view, compare it with its photograph, move what was seen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from rasterizer import l1_ssim, rasterization
 from scene3d.cameras.camera import Camera
 from scene3d.data.loader import TrainingImage
+from scene3d.render import NEAR_PLANE, camera_tensors
 from scene3d.training.density import DensityStatistics
 from scene3d.training.exposure import Exposure
 from scene3d.training.field import ExplicitField
@@ -73,6 +74,7 @@ def training_step(
     """
     settings = context.settings
     photo = _downscaled(photo, image_downscale_at(settings, context.iteration))
+    photo = _on_device(photo, field.device)
     rendered = render_for_training(field, photo.camera, settings, context.generator)
     loss = photometric_loss(exposure.apply(rendered.image, view), photo, settings)
     loss = loss + regularisation(field, settings, context.scene_scale)
@@ -96,19 +98,20 @@ def render_for_training(
     opacities = gaussians.opacities
     if settings.loss.drop_share > 0:
         keep = torch.rand(len(field), generator=generator) >= settings.loss.drop_share
-        opacities = opacities * keep
+        opacities = opacities * keep.to(field.device)
     colors, _, meta = rasterization(
         gaussians.means,
         gaussians.quats,
         gaussians.scales,
         opacities,
         gaussians.sh,
-        *camera_tensors(camera),
+        *camera_tensors([camera], field.device),
         camera.width,
         camera.height,
+        near_plane=NEAR_PLANE,
         sh_degree=field.sh_degree,
         packed=False,
-        backgrounds=make_background(settings, generator)[None],
+        backgrounds=make_background(settings, generator).to(field.device)[None],
         backend=None if settings.backend == "auto" else settings.backend,
     )
     means2d: Any = meta["means2d"]
@@ -116,11 +119,6 @@ def render_for_training(
         means2d.retain_grad()
     visible = (meta["radii"][0] > 0).all(-1)
     return Rendered(image=colors[0], means2d=means2d, visible=visible, width=camera.width, height=camera.height)
-
-
-def camera_tensors(camera: Camera) -> tuple[Float[Tensor, "1 4 4"], Float[Tensor, "1 3 3"]]:
-    """View matrix and intrinsics as the rasterizer takes them."""
-    return torch.from_numpy(camera.cam_from_world).float()[None], torch.from_numpy(camera.K).float()[None]
 
 
 def make_background(settings: ReconstructSettings, generator: torch.Generator) -> Float[Tensor, "3"]:
@@ -140,7 +138,7 @@ def photometric_loss(
 
 def regularisation(field: ExplicitField, settings: ReconstructSettings, scene_scale: float) -> Float[Tensor, ""]:
     """Pulls on opacity and size; zero unless asked for."""
-    loss = torch.zeros(())
+    loss = torch.zeros((), device=field.device)
     if settings.loss.opacity_weight > 0:
         loss = loss + settings.loss.opacity_weight * field.parameters["opacity_logits"].sigmoid().mean()
     if settings.loss.scale_weight > 0:
@@ -165,6 +163,13 @@ def apply_gradients(
     progress = context.iteration / settings.iterations
     rate = settings.exposure.lr
     exposure.step(view, log_linear(rate, rate * settings.exposure.lr_final_ratio, progress))
+
+
+def _on_device(photo: TrainingImage, device: torch.device) -> TrainingImage:
+    if device.type == "cpu":
+        return photo
+    mask = None if photo.mask is None else photo.mask.to(device, non_blocking=True)
+    return replace(photo, image=photo.image.to(device, non_blocking=True), mask=mask)
 
 
 def _downscaled(photo: TrainingImage, factor: int) -> TrainingImage:

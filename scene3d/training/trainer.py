@@ -70,8 +70,9 @@ class Trainer:
         if not train_views:
             raise InputError("there is no view to train on", remedy="use fewer held-out views (--test-every 0)")
         self.field = field
-        self.exposure = Exposure(len(train_views), enabled=settings.exposure.enabled and len(train_views) > 1)
-        self.statistics = DensityStatistics.zeros(len(field))
+        enabled = settings.exposure.enabled and len(train_views) > 1
+        self.exposure = Exposure(len(train_views), enabled=enabled, device=field.device)
+        self.statistics = DensityStatistics.zeros(len(field), field.device)
         self.settings = settings
         self.scene_scale = scene_scale
         self.iteration = 0
@@ -113,9 +114,10 @@ class Trainer:
     def restore(self, state: TrainingState) -> None:
         """Continues from a saved state."""
         tensors, record = state
-        self.field = ExplicitField.restore(tensors)
-        self.exposure = Exposure.restore(tensors, enabled=self.exposure.enabled)
-        self.statistics = DensityStatistics.restore(tensors)
+        device = self.field.device
+        self.field = ExplicitField.restore(tensors, device)
+        self.exposure = Exposure.restore(tensors, enabled=self.exposure.enabled, device=device)
+        self.statistics = DensityStatistics.restore(tensors, device)
         self._generator.set_state(tensors["trainer.generator"])
         self._order = tensors["trainer.order"].clone()
         self.iteration = int(record["iteration"])
@@ -165,7 +167,7 @@ class Trainer:
             generator=self._generator,
             region=self._region,
         )
-        self.statistics = DensityStatistics.zeros(len(self.field))
+        self.statistics = DensityStatistics.zeros(len(self.field), self.field.device)
         logger.debug("iteration %d: %s, %d Gaussians", self.iteration, report, len(self.field))
 
     def _roll_back(self, position: int) -> None:
