@@ -1,10 +1,8 @@
 """Owns the first look at a file or a name given from outside: is it there, is it a plain file, is it small enough."""
 
+import mmap
 import stat
 from pathlib import Path, PurePosixPath
-
-import numpy as np
-from jaxtyping import UInt8
 
 from scene3d.errors import InputError, LimitExceeded
 from scene3d.limits import MAX_NAME_BYTES
@@ -50,15 +48,16 @@ def read_file_bytes(path: Path, *, max_bytes: int) -> bytes:
     return content
 
 
-def map_file(path: Path, *, max_bytes: int) -> UInt8[np.ndarray, "b"]:
+def map_file(path: Path, *, max_bytes: int) -> memoryview:
     """The bytes of a plain file, paged in on use; read-only."""
     size_bytes = check_plain_file(path, max_bytes=max_bytes)
     if size_bytes == 0:
-        return np.zeros(0, np.uint8)  # an empty file cannot be mapped
+        return memoryview(b"")  # an empty file cannot be mapped
     try:
-        return np.asarray(np.memmap(path, np.uint8, "r"))
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=path, remedy="check its permissions") from error
+        with path.open("rb") as stream:
+            return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be read: {error}", where=path, remedy="check its permissions") from error
 
 
 def check_relative_name(name: str, *, where: str | Path) -> str:

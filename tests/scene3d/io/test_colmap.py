@@ -1,0 +1,440 @@
+"""COLMAP models: read as COLMAP reads them, and never believed further than their bytes go."""
+
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+import pytest
+
+from scene3d.cameras.models import CameraModel
+from scene3d.errors import InputError, LimitExceeded
+from scene3d.io import colmap_binary
+from scene3d.io.colmap import NO_POINT, ColmapImage, ColmapModel, ColmapPoints, read_colmap, write_colmap
+from scene3d.io.colmap_model import PARAMETER_COUNTS, find_indices
+from tests.helpers import shared_data
+
+CAPTURES = ["fox", "brighton", "boruszyn", "caliterra", "sceaux"]
+LENS = CameraModel(name="PINHOLE", width=80, height=60, params=(70.0, 71.0, 40.0, 30.0))
+
+
+def small_model() -> ColmapModel:
+    """Three images, four points, one keypoint without a point; every track is mutual."""
+    tracks = [[(1, 0), (2, 0)], [(1, 1), (2, 1), (7, 0)], [(2, 2), (7, 1)], []]
+    owners = {(image, keypoint): i for i, track in enumerate(tracks) for image, keypoint in track}
+    ids = np.array([5, 3, 900, 12])
+    images = []
+    for image_id, name, num_keypoints in [(1, "a.jpg", 3), (2, "sub/b ü.jpg", 3), (7, "c.png", 2)]:
+        point_ids = [ids[owners[image_id, k]] if (image_id, k) in owners else NO_POINT for k in range(num_keypoints)]
+        images.append(
+            ColmapImage(
+                id=image_id,
+                name=name,
+                camera_id=4,
+                qvec=np.array([0.8, 0.6, 0.0, 0.0]),
+                tvec=np.array([1.0, -2.0, image_id]),
+                keypoints=np.arange(2.0 * num_keypoints).reshape(-1, 2) + image_id,
+                point_ids=np.array(point_ids),
+            )
+        )
+    entries = np.array([entry for track in tracks for entry in track])
+    points = ColmapPoints(
+        ids=ids,
+        positions=np.arange(12.0).reshape(4, 3) / 7,
+        colors=np.arange(12, dtype=np.uint8).reshape(4, 3) * 20,
+        errors_px=np.array([0.5, 1.5, np.nan, 0.0]),
+        track_offsets=np.array([0, 2, 5, 7, 7]),
+        track_image_ids=entries[:, 0],
+        track_keypoints=entries[:, 1],
+    )
+    return ColmapModel(cameras={4: LENS}, images=tuple(images), points=points)
+
+
+def assert_same_model(left: ColmapModel, right: ColmapModel) -> None:
+    assert left.cameras == right.cameras
+    assert len(left.images) == len(right.images)
+    for a, b in zip(left.images, right.images, strict=True):
+        assert (a.id, a.name, a.camera_id) == (b.id, b.name, b.camera_id)
+        for field in ("qvec", "tvec", "keypoints", "point_ids"):
+            np.testing.assert_allclose(getattr(a, field), getattr(b, field), rtol=1e-15, atol=0)
+    for field in ColmapPoints.__slots__:
+        np.testing.assert_array_equal(getattr(left.points, field), getattr(right.points, field))
+
+
+def assert_agrees_with_pycolmap(model: ColmapModel, truth: pycolmap.Reconstruction) -> None:
+    assert sorted(model.cameras) == sorted(truth.cameras)
+    for camera_id, lens in model.cameras.items():
+        camera = truth.cameras[camera_id]
+        assert (lens.name, lens.width, lens.height) == (camera.model.name, camera.width, camera.height)
+        assert lens.params == tuple(camera.params)
+    assert sorted(image.id for image in model.images) == sorted(truth.images)
+    for image in model.images:
+        other = truth.images[image.id]
+        assert (image.name, image.camera_id) == (other.name, other.camera_id)
+        pose = other.cam_from_world()
+        np.testing.assert_allclose(image.qvec[[1, 2, 3, 0]], pose.rotation.quat, atol=1e-12)
+        np.testing.assert_array_equal(image.tvec, pose.translation)
+        assert len(image.point_ids) == len(other.points2D)
+        for i in range(0, len(image.point_ids), 97):
+            np.testing.assert_array_equal(image.keypoints[i], other.points2D[i].xy)
+            assert image.point_ids[i] == (other.points2D[i].point3D_id if other.points2D[i].has_point3D() else NO_POINT)
+    points = model.points
+    assert sorted(points.ids.tolist()) == sorted(truth.point3D_ids())
+    for i in range(0, len(points), 53):
+        other_point = truth.points3D[int(points.ids[i])]
+        np.testing.assert_array_equal(points.positions[i], other_point.xyz)
+        np.testing.assert_array_equal(points.colors[i], other_point.color)
+        assert points.errors_px[i] == other_point.error
+        entries = slice(points.track_offsets[i], points.track_offsets[i + 1])
+        track = [(element.image_id, element.point2D_idx) for element in other_point.track.elements]
+        ours = zip(points.track_image_ids[entries].tolist(), points.track_keypoints[entries].tolist(), strict=True)
+        assert sorted(ours) == sorted(track)
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_real_models_read_as_pycolmap_reads_them(name: str) -> None:
+    folder = shared_data(name) / "sparse" / "0"
+    model = read_colmap(folder)
+    assert model.findings == ()
+    assert_agrees_with_pycolmap(model, pycolmap.Reconstruction(folder))
+
+
+@pytest.mark.parametrize("name", ["fox", "sceaux"])
+def test_a_text_model_with_rigs_and_frames_reads_as_the_binary_one(tmp_path: Path, name: str) -> None:
+    folder = shared_data(name) / "sparse" / "0"
+    truth = pycolmap.Reconstruction(folder)
+    truth.write_text(tmp_path)
+    assert (tmp_path / "rigs.txt").exists()
+    assert (tmp_path / "frames.txt").exists()
+    assert_agrees_with_pycolmap(read_colmap(tmp_path), truth)
+
+
+def test_a_binary_model_with_rigs_and_frames_is_read_and_preferred_over_text(tmp_path: Path) -> None:
+    truth = pycolmap.Reconstruction(shared_data("sceaux") / "sparse" / "0")
+    truth.write_binary(tmp_path)
+    assert (tmp_path / "rigs.bin").exists()
+    (tmp_path / "cameras.txt").write_text("nonsense")
+    (tmp_path / "images.txt").write_text("nonsense")
+    assert_agrees_with_pycolmap(read_colmap(tmp_path), truth)
+
+
+def test_what_is_written_reads_back_equal_and_pycolmap_agrees(tmp_path: Path) -> None:
+    model = small_model()
+    write_colmap(tmp_path / "new" / "sparse", model)
+    back = read_colmap(tmp_path / "new" / "sparse")
+    assert_same_model(back, model)
+    assert back.findings == ()
+    truth = pycolmap.Reconstruction(tmp_path / "new" / "sparse")
+    assert truth.num_points3D() == 4
+    assert truth.images[2].name == "sub/b ü.jpg"
+    np.testing.assert_allclose(truth.images[7].cam_from_world().translation, [1, -2, 7])
+
+
+@pytest.mark.parametrize("name", CAPTURES[:2])
+def test_writing_a_real_model_gives_the_same_bytes(tmp_path: Path, name: str) -> None:
+    folder = shared_data(name) / "sparse" / "0"
+    write_colmap(tmp_path, read_colmap(folder))
+    for part in ("cameras", "points3D"):
+        assert (tmp_path / f"{part}.bin").read_bytes() == (folder / f"{part}.bin").read_bytes()
+
+
+def test_every_camera_model_of_colmap_has_its_parameter_count() -> None:
+    known = {name: int(value) for name, value in pycolmap.CameraModelId.__members__.items() if int(value) >= 0}
+    ours = {name: number for number, name in enumerate(PARAMETER_COUNTS)}
+    assert known.items() <= ours.items()
+    for name, value in pycolmap.CameraModelId.__members__.items():
+        if int(value) >= 0:
+            camera = pycolmap.Camera.create_from_model_id(1, value, 100.0, 200, 100)
+            assert len(camera.params) == PARAMETER_COUNTS[name]
+
+
+def test_track_images_are_found_by_index() -> None:
+    model = small_model()
+    assert model.track_image_indices().tolist() == [0, 1, 0, 1, 2, 1, 2]
+
+
+@pytest.mark.parametrize("spread", [1, 10**12])
+def test_ids_are_found_whether_dense_or_sparse(spread: int) -> None:
+    ids = np.array([7, 3, 11]) * spread
+    wanted = np.array([11, 4, 3, 7, -1, 12, 0, 10**15]) * spread
+    assert find_indices(ids, wanted).tolist() == [2, -1, 1, 0, -1, -1, -1, -1]
+    assert find_indices(ids[:0], wanted[:2]).tolist() == [-1, -1]
+
+
+def test_a_model_without_points_is_read_and_says_so(tmp_path: Path) -> None:
+    write_colmap(tmp_path, small_model())
+    (tmp_path / "points3D.bin").unlink()
+    model = read_colmap(tmp_path)
+    assert len(model.points) == 0
+    assert any("no points file" in finding.what for finding in model.findings)
+    assert all((image.point_ids == NO_POINT).all() for image in model.images)
+
+
+def test_an_empty_model_is_read(tmp_path: Path) -> None:
+    write_colmap(tmp_path, ColmapModel(cameras={}, images=()))
+    model = read_colmap(tmp_path)
+    assert (model.cameras, model.images, len(model.points), model.findings) == ({}, (), 0, ())
+
+
+def test_tracks_that_lead_nowhere_are_left_out_and_counted(tmp_path: Path) -> None:
+    model = small_model()
+    image_ids, keypoints = model.points.track_image_ids.copy(), model.points.track_keypoints.copy()
+    image_ids[0] = 99  # no such image
+    keypoints[3] = 4_000_000_000  # no such keypoint
+    keypoints[6] = 0  # the keypoint of another point
+    write_colmap(
+        tmp_path, replace(model, points=replace(model.points, track_image_ids=image_ids, track_keypoints=keypoints))
+    )
+    read = read_colmap(tmp_path)
+    assert [finding.what for finding in read.findings] == [
+        "3 of 7 track entries lead to no keypoint of their point; they are left out"
+    ]
+    assert read.points.track_offsets.tolist() == [0, 1, 3, 4, 4]
+    assert read.points.track_image_ids.tolist() == [2, 1, 7, 2]
+
+
+def test_tracks_are_kept_where_images_carry_no_keypoints(tmp_path: Path) -> None:
+    model = small_model()
+    bare = tuple(replace(image, keypoints=np.zeros((0, 2)), point_ids=np.zeros(0, np.int64)) for image in model.images)
+    write_colmap(tmp_path, replace(model, images=bare))
+    read = read_colmap(tmp_path)
+    assert read.findings == ()
+    assert read.points.track_image_ids.tolist() == model.points.track_image_ids.tolist()
+
+
+def test_keypoints_that_name_no_point_are_freed_and_counted(tmp_path: Path) -> None:
+    model = small_model()
+    stray = replace(model.images[0], point_ids=np.array([5, 3, 77]))
+    write_colmap(tmp_path, replace(model, images=(stray, *model.images[1:])))
+    read = read_colmap(tmp_path)
+    assert [finding.what.split(";")[0] for finding in read.findings] == [
+        "1 of 8 keypoints name a point that does not exist or are not finite"
+    ]
+    assert read.images[0].point_ids.tolist() == [5, 3, NO_POINT]
+    assert read.images[1].point_ids.tolist() == model.images[1].point_ids.tolist()
+
+
+def many_points(num_points: int, num_bad: int) -> ColmapPoints:
+    positions = np.ones((num_points, 3))
+    positions[:num_bad, 1] = np.nan
+    return ColmapPoints(
+        ids=np.arange(num_points),
+        positions=positions,
+        colors=np.zeros((num_points, 3), np.uint8),
+        errors_px=np.zeros(num_points),
+        track_offsets=np.zeros(num_points + 1, np.int64),
+        track_image_ids=np.zeros(0, np.int64),
+        track_keypoints=np.zeros(0, np.int64),
+    )
+
+
+def test_few_points_that_are_not_finite_are_left_out_and_many_are_refused(tmp_path: Path) -> None:
+    write_colmap(tmp_path, ColmapModel(cameras={}, images=(), points=many_points(200, 2)))
+    model = read_colmap(tmp_path)
+    assert len(model.points) == 198
+    assert "2 of 200 points are not finite" in model.findings[0].what
+    write_colmap(tmp_path, ColmapModel(cameras={}, images=(), points=many_points(200, 3)))
+    with pytest.raises(InputError, match="3 of 200 points are not finite"):
+        read_colmap(tmp_path)
+
+
+def test_a_dropped_point_takes_its_track_along(tmp_path: Path) -> None:
+    model = small_model()
+    points = many_points(200, 0)
+    positions = points.positions.copy()
+    positions[1] = np.inf
+    points = replace(
+        points,
+        ids=np.concatenate([model.points.ids, np.arange(1000, 1196)]),
+        positions=positions,
+        track_offsets=np.concatenate([model.points.track_offsets, np.full(196, 7)]),
+        track_image_ids=model.points.track_image_ids,
+        track_keypoints=model.points.track_keypoints,
+    )
+    write_colmap(tmp_path, replace(model, points=points))
+    read = read_colmap(tmp_path)
+    assert read.points.ids.tolist()[:3] == [5, 900, 12]
+    assert read.points.track_offsets.tolist()[:4] == [0, 2, 4, 4]
+    assert read.points.track_image_ids.tolist() == [1, 2, 2, 7]
+    assert "3 of 8 keypoints" in read.findings[1].what
+
+
+BREAKS: dict[str, tuple[Callable[[ColmapModel], ColmapModel], str]] = {
+    "no camera": (lambda m: replace(m, cameras={5: LENS}), "camera 4, which is not among"),
+    "twin ids": (lambda m: replace(m, images=(*m.images, replace(m.images[0], name="z"))), "two images have the id 1"),
+    "twin names": (
+        lambda m: replace(m, images=(*m.images, replace(m.images[0], id=8, name="./a.jpg"))),
+        "two images have the name 'a.jpg'",
+    ),
+    "twin points": (
+        lambda m: replace(m, points=replace(m.points, ids=np.array([5, 3, 5, 12]))),
+        "two points have the id 5",
+    ),
+    "impossible point": (
+        lambda m: replace(m, points=replace(m.points, ids=np.array([5, 3, -1, 12]))),
+        "impossible id -1",
+    ),
+    "zero turn": (lambda m: _with_first(m, qvec=np.zeros(4)), "turns nowhere"),
+    "nan turn": (lambda m: _with_first(m, qvec=np.full(4, np.nan)), "turns nowhere"),
+    "infinite place": (lambda m: _with_first(m, tvec=np.array([0, np.inf, 0])), "not finite"),
+    "climbing name": (lambda m: _with_first(m, name="../../etc/passwd"), "leaves its folder"),
+    "absolute name": (lambda m: _with_first(m, name="/etc/passwd"), "leaves its folder"),
+    "drive name": (lambda m: _with_first(m, name="C:/a.jpg"), "leaves its folder"),
+    "backslash name": (lambda m: _with_first(m, name="a\\b.jpg"), "leaves its folder"),
+    "empty name": (lambda m: _with_first(m, name=""), "names no file"),
+    "long name": (lambda m: _with_first(m, name="x" * 256), "too long"),
+}
+
+
+def _with_first(model: ColmapModel, **changes: object) -> ColmapModel:
+    return replace(model, images=(replace(model.images[0], **changes), *model.images[1:]))
+
+
+@pytest.mark.parametrize("case", BREAKS)
+def test_a_model_that_contradicts_itself_is_refused(tmp_path: Path, case: str) -> None:
+    change, message = BREAKS[case]
+    write_colmap(tmp_path, change(small_model()))
+    with pytest.raises(InputError, match=message) as caught:
+        read_colmap(tmp_path)
+    assert caught.value.where
+    assert caught.value.remedy
+
+
+def camera_bytes(model: int = 1, width: int = 80, focal: float = 70.0, params: int = 4) -> bytes:
+    values = [focal, 70.0, 40.0, 30.0, *[0.0] * 12][:params]
+    return struct.pack(f"<IiQQ{params}d", 4, model, width, 60, *values)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not even a count"),
+        (struct.pack("<Q", 2**40) + camera_bytes(), "claims 1,099,511,627,776 records"),
+        (struct.pack("<Q", 1) + camera_bytes(model=99), "unknown model number 99"),
+        (struct.pack("<Q", 1) + camera_bytes(model=-1), "unknown model number -1"),
+        (struct.pack("<Q", 1) + camera_bytes(model=7, params=5), "FOV"),
+        (struct.pack("<Q", 1) + camera_bytes(width=0), "0 x 60"),
+        (struct.pack("<Q", 1) + camera_bytes(focal=0.0), "must be positive"),
+        (struct.pack("<Q", 1) + camera_bytes(focal=float("nan")), "not finite"),
+        (struct.pack("<Q", 1) + camera_bytes()[:-4], "needs 32 bytes"),
+        (struct.pack("<Q", 2) + camera_bytes() * 2, "two cameras have the id 4"),
+        (struct.pack("<Q", 1) + camera_bytes() + b"\0", "end at byte"),
+    ],
+)
+def test_a_damaged_cameras_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    write_colmap(tmp_path, small_model())
+    (tmp_path / "cameras.bin").write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_colmap(tmp_path)
+    assert caught.value.where == str(tmp_path / "cameras.bin")
+
+
+def test_counts_that_lie_are_refused_before_anything_is_allocated(tmp_path: Path) -> None:
+    for part, offset in [("images", 0), ("points3D", 0), ("images", 8 + 64 + len("a.jpg") + 1), ("points3D", 8 + 43)]:
+        for lie in (2**63, 2**40, 2**64 - 1):
+            write_colmap(tmp_path, small_model())
+            path = tmp_path / f"{part}.bin"
+            content = bytearray(path.read_bytes())
+            content[offset : offset + 8] = struct.pack("<Q", lie)
+            path.write_bytes(content)
+            with pytest.raises(InputError, match=r"bytes|ends inside"):
+                read_colmap(tmp_path)
+
+
+def test_more_records_than_the_limit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_colmap(tmp_path, small_model())
+    for limit in ("MAX_CAMERAS", "MAX_VIEWS", "MAX_POINTS"):
+        with monkeypatch.context() as patch:
+            patch.setattr(colmap_binary, limit, 0)
+            with pytest.raises(LimitExceeded, match="at most 0"):
+                read_colmap(tmp_path)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(InputError, match=r"sparse/0"):
+            read_colmap(folder)
+
+
+TEXT = {
+    "cameras.txt": "# comment\n4 PINHOLE 80 60 70 71 40 30\n",
+    "images.txt": "# comment\n\n1 1 0 0 0 0 0 1 4 a b.jpg\n1.5 2.5 9 3 4 -1\n2 1 0 0 0 0 0 1 4 c.jpg\n\n",
+    "points3D.txt": "# comment\r\n9 1e1 2 3 10 20 30 -1 1 0\r\n",
+}
+
+
+def write_text_model(folder: Path, **changed: str) -> None:
+    for name, text in TEXT.items():
+        (folder / name).write_text(changed.get(name.removesuffix(".txt"), text), encoding="utf-8")
+
+
+def test_text_may_have_comments_empty_lines_and_spaces_in_names(tmp_path: Path) -> None:
+    write_text_model(tmp_path)
+    model = read_colmap(tmp_path)
+    assert [image.name for image in model.images] == ["a b.jpg", "c.jpg"]
+    assert model.images[0].keypoints.tolist() == [[1.5, 2.5], [3, 4]]
+    assert model.images[0].point_ids.tolist() == [9, NO_POINT]
+    assert len(model.images[1].keypoints) == 0
+    assert model.points.positions.tolist() == [[10, 2, 3]]
+    assert np.isnan(model.points.errors_px).all()
+    assert model.points.track_image_ids.tolist() == [1]
+
+
+def test_a_last_image_without_its_empty_line_is_read(tmp_path: Path) -> None:
+    write_text_model(tmp_path, images=TEXT["images.txt"].rstrip("\n"))
+    assert len(read_colmap(tmp_path).images) == 2
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ("cameras", "4 PINHOLE 80 60 70,5 71 40 30"),
+        ("cameras", "4 PINHOLE 80 60"),
+        ("cameras", "4 SOMETHING 80 60 1 2 3 4"),
+        ("cameras", "x PINHOLE 80 60 70 71 40 30"),
+        ("cameras", "4 PINHOLE 8_0 60 70 71 40 30"),
+        ("cameras", "4 PINHOLE -80 60 70 71 40 30"),
+        ("cameras", "4 PINHOLE " + "9" * 5000 + " 60 70 71 40 30"),
+        ("cameras", "4"),
+        ("images", "1 1 0 0 0 0 0 1 4\n"),
+        ("images", "1 1 0 0 0 0 0 1,5 4 a.jpg\n"),
+        ("images", "1 1 0 0 0 0 0 1 4 a.jpg\n1 2\n"),
+        ("images", "1 1 0 0 0 0 0 1 4 a.jpg\n1 2 x\n"),
+        ("images", "1 1 0 0 0 0 0 1 4 a.jpg\n1 2 0.5\n"),
+        ("images", "1 1 0 0 0 0 0 1 4 a.jpg\n1 2 1e300\n"),
+        ("images", "99999999999 1 0 0 0 0 0 1 4 a.jpg\n\n"),
+        ("points3D", "9 1 2 3 10 20 30\n"),
+        ("points3D", "9 1 2 3 10 20 30 1 1\n"),
+        ("points3D", "9 1 2 3 10 20 300 1 1 0\n"),
+        ("points3D", "9 1 2 3 10 nan 30 1 1 0\n"),
+        ("points3D", "9 1 2 3 10 20 30 1 1 1_0\n"),
+        ("points3D", "9 1,5 2 3 10 20 30 1 1 0\n"),
+        ("points3D", "9.5 1 2 3 10 20 30 1 1 0\n"),
+    ],
+)
+def test_damaged_text_is_refused(tmp_path: Path, part: str, text: str) -> None:
+    write_text_model(tmp_path, **{part: text})
+    with pytest.raises(InputError) as caught:
+        read_colmap(tmp_path)
+    assert caught.value.where
+    assert caught.value.remedy
+
+
+def test_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    write_text_model(tmp_path)
+    (tmp_path / "images.txt").write_bytes(b"1 1 0 0 0 0 0 1 4 \xff\xfe.jpg\n\n")
+    with pytest.raises(InputError, match="UTF-8"):
+        read_colmap(tmp_path)
+
+
+def test_memory_running_out_is_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_colmap(tmp_path, small_model())
+
+    def exhausted(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(colmap_binary, "parse_points", exhausted)
+    with pytest.raises(LimitExceeded, match="memory"):
+        read_colmap(tmp_path)
