@@ -1,10 +1,15 @@
 """Owns what backends and the pipeline exchange: the operations a backend offers and the records they return."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from jaxtyping import Bool, Float, Int32
 from torch import Tensor
+
+from rasterizer.request import RenderRequest
+
+Meta = dict[str, Any]
+"""What a rendering leaves besides images, under gsplat's names."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +60,26 @@ class BackendStatus:
     version: str | None = None
 
 
+class Backend(Protocol):
+    """Something that renders a request and computes the photometric loss."""
+
+    @property
+    def name(self) -> str:
+        """What it is asked for by."""
+
+    def rasterize(self, request: RenderRequest) -> tuple[Float[Tensor, "c h w d"], Float[Tensor, "c h w 1"], Meta]:
+        """Images, alphas and meta, as `rasterization` returns them."""
+
+    def l1_ssim(
+        self,
+        rendered: Float[Tensor, "h w 3"],
+        target: Float[Tensor, "h w 3"],
+        ssim_weight: float,
+        mask: Bool[Tensor, "h w"] | None,
+    ) -> Float[Tensor, ""]:
+        """See `Ops.l1_ssim`."""
+
+
 class Ops(Protocol):
     """Three differentiable steps and one loss; the pipeline makes a rasterizer of them.
 
@@ -66,7 +91,9 @@ class Ops(Protocol):
         - radii = ceil(min(EXTENT_SIGMA_MAX, sqrt(2 ln(opacity / ALPHA_MIN))) * sqrt(blurred variance)), per axis.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the backend is asked for by."""
 
     def project(  # noqa: PLR0913
         self,

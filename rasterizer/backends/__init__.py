@@ -1,0 +1,1 @@
+"""The backends: reference (plain torch), cpu (compiled C++), gsplat (CUDA)."""
