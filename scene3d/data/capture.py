@@ -1,11 +1,12 @@
 """Owns the records of what a person brings: views with cameras, sparse points with tracks, findings."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from scene3d.cameras.camera import Camera
 from scene3d.cameras.models import CameraModel
@@ -67,6 +68,44 @@ class SparsePoints:
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    @property
+    def track_lengths(self) -> Int[np.ndarray, "n"]:
+        """How many views saw each point."""
+        return np.diff(self.track_offsets)
+
+    @property
+    def track_points(self) -> Int[np.ndarray, "m"]:
+        """The point of each entry of `track_views`."""
+        return np.repeat(np.arange(len(self)), self.track_lengths)
+
+    def subset(self, keep: Bool[np.ndarray, "n"]) -> "SparsePoints":
+        """The points of a mask, with their tracks."""
+        lengths = self.track_lengths
+        return SparsePoints(
+            positions=self.positions[keep],
+            colors=self.colors[keep],
+            errors_px=self.errors_px[keep],
+            track_offsets=np.concatenate([[0], np.cumsum(lengths[keep])]),
+            track_views=self.track_views[np.repeat(keep, lengths)],
+        )
+
+    def seen_by(self, views: Collection[int], *, min_views: int = 1) -> "SparsePoints":
+        """The points that at least `min_views` of the given views saw; tracks lose all other views.
+
+        Points without any track stay, for nobody can say who saw them.
+        """
+        wanted = np.isin(self.track_views, np.fromiter(views, np.int64, len(views)))
+        points = self.track_points[wanted]
+        counts = np.bincount(points, minlength=len(self))
+        thinned = SparsePoints(
+            positions=self.positions,
+            colors=self.colors,
+            errors_px=self.errors_px,
+            track_offsets=np.concatenate([[0], np.cumsum(counts)]),
+            track_views=self.track_views[wanted],
+        )
+        return thinned.subset((counts >= min_views) | (self.track_lengths == 0))
 
     @classmethod
     def empty(cls) -> "SparsePoints":
