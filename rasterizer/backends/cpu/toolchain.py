@@ -50,7 +50,7 @@ class Compiler:
     @property
     def typical_compile_s(self) -> int:
         """What to tell people; zig builds its C++ runtime the first time."""
-        return 60 if self.is_zig else 15
+        return 90 if self.is_zig else 20
 
 
 def find_compilers() -> tuple[list[Compiler], list[str]]:
@@ -118,6 +118,8 @@ def compile_library(sources: Path, output: Path, compiler: Compiler, target: Tar
     with ThreadPoolExecutor(max_workers=min(len(commands), os.cpu_count() or 1)) as pool:
         list(pool.map(_run, commands))
     link = [*compiler.command, *_flags(compiler, target, base), "-shared", *_link_flags(compiler)]
+    if target.system == "macos":
+        link.append(f"-Wl,-install_name,@rpath/{output.name}")  # not the folder it happened to be linked in
     if target.system == "linux":
         exports = output.with_suffix(".exports")
         exports.write_text(_EXPORTS, encoding="ascii")

@@ -1,0 +1,91 @@
+"""What a wheel built from this tree holds, and that it works where it is installed."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tools.build_wheels import stage_sources
+
+PACKAGES = {"app", "blocks", "rasterizer", "scene3d"}
+NEVER_SHIPPED = ("benchmarks", "datasets", "docs", "tests", "tools")
+CPU_SOURCES = Path("rasterizer/backends/cpu/src")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of a copy of the tree whose other folders all look like packages."""
+    folder = tmp_path_factory.mktemp("wheel")
+    stage_sources(folder / "stage")
+    for name in NEVER_SHIPPED:
+        (folder / "stage" / name).mkdir()
+        (folder / "stage" / name / "__init__.py").touch()
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder / "made")]
+    done = subprocess.run([*command, str(folder / "stage")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (made,) = (folder / "made").glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with nothing but the wheel in it."""
+    target = tmp_path_factory.mktemp("site")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--no-compile", "--target", str(target), str(wheel)], check=True)
+    return target
+
+
+def run_installed(installed: Path, code: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=installed.parent, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_wheel_holds_our_four_packages_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    top_level = {name.split("/")[0] for name in names}
+    assert {name for name in top_level if not name.endswith(".dist-info")} == PACKAGES
+
+
+def test_the_wheel_holds_every_module_of_the_tree(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    modules = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    assert modules - names == set()
+
+
+def test_the_wheel_holds_the_kernel_sources_and_no_library_made_here(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / CPU_SOURCES).iterdir()}
+    assert sources <= names
+    assert {"rasterizer/backends/cpu/src/kernels.cpp", "rasterizer/backends/cpu/src/abi.h"} <= names
+    assert not [name for name in names if name.endswith((".so", ".dll", ".dylib"))]
+
+
+def test_the_wheel_holds_licence_and_command(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (licence,) = [name for name in archive.namelist() if name.endswith("dist-info/licenses/LICENSE")]
+    assert archive.read(licence) == (ROOT / "LICENSE").read_bytes()
+    (entry_points,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+    assert b"scene3d = app.cli:main" in archive.read(entry_points)
+
+
+def test_an_installed_wheel_is_imported_from_where_it_was_installed(installed: Path) -> None:
+    code = "import app, blocks, rasterizer, scene3d; print(app.__file__, rasterizer.__file__, scene3d.__file__)"
+    places = run_installed(installed, code).split()
+    assert len(places) == 3
+    assert all(Path(place).is_relative_to(installed) for place in places)
+
+
+def test_an_installed_wheel_knows_how_to_get_its_cpu_library(installed: Path) -> None:
+    code = "from rasterizer.backends.cpu.build import SOURCES, explain; print(SOURCES); print(explain())"
+    sources, reason = run_installed(installed, code).splitlines()
+    assert Path(sources) == installed / CPU_SOURCES
+    assert "compile" in reason
