@@ -13,7 +13,7 @@ from pathlib import Path
 from rasterizer.backends.cpu.cache import cache_folder, hash_sources, hash_text, locked
 from rasterizer.backends.cpu.targets import Target, host_target
 from rasterizer.backends.cpu.toolchain import CompileError, Compiler, compile_library, find_compilers, flags_text
-from rasterizer.errors import BackendUnavailable
+from rasterizer.errors import RasterizerError
 
 __all__ = ["BuildError", "explain", "find_library"]
 
@@ -31,11 +31,8 @@ _MODES = ("auto", "never", "force")
 logger = logging.getLogger(__name__)
 
 
-class BuildError(BackendUnavailable):
+class BuildError(RasterizerError):
     """There is no CPU library and none can be made; the text lists what was tried and what to install."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__("cpu", reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ def explain() -> str:
         compilers, missed = ([], []) if mode == "never" else find_compilers()
         search = _search(target, compilers)
     except BuildError as error:
-        return error.reason
+        return str(error)
     if mode == "force" and compilers:
         return f"compiled anew at first use with {compilers[0].identity} (SCENE3D_CPU_BUILD=force)"
     if search.library is not None:
@@ -103,7 +100,7 @@ def write_prebuilt_record(library: Path, source_hash: str, compiler: str) -> Pat
 def _mode() -> str:
     mode = os.environ.get("SCENE3D_CPU_BUILD") or "auto"
     if mode not in _MODES:
-        raise BuildError(f"SCENE3D_CPU_BUILD is {mode!r}; it must be one of {', '.join(_MODES)}")
+        raise BuildError(f"SCENE3D_CPU_BUILD is {mode!r}; remedy: set it to one of {', '.join(_MODES)}")
     return mode
 
 
@@ -192,4 +189,4 @@ def _record_path(library: Path) -> Path:
 
 def _failure(missed: list[str]) -> str:
     tried = "\n".join(f"  - {line}" for line in missed)
-    return f"its library is not there and could not be compiled; tried:\n{tried}\nremedy: {_REMEDY}"
+    return f"the CPU library is not there and could not be compiled; tried:\n{tried}\nremedy: {_REMEDY}"
