@@ -64,7 +64,13 @@ def parse(name: str, words: Sequence[str]) -> Any:
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(getattr(module, name.capitalize()), prog=f"scene3d {name}", args=list(words), **defaults)
+            return tyro.cli(
+                getattr(module, name.capitalize()),
+                prog=f"scene3d {name}",
+                args=list(words),
+                config=(tyro.conf.FlagCreatePairsOff,),
+                **defaults,
+            )
     except SystemExit as ending:
         if not ending.code:
             raise
