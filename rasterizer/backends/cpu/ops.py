@@ -1,0 +1,325 @@
+"""Owns the CPU backend's operations: C++ kernels behind autograd functions."""
+
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int32
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from rasterizer.backends.cpu.library import BlendArguments, ProjectArguments, ShadeArguments, address, load_library
+from rasterizer.errors import RasterizerError, Unsupported
+from rasterizer.types import Blended, Projected
+
+MAX_CHANNELS = 64
+"""Most colour channels one blend holds per tile (CHANNELS_MAX in src/tile.h)."""
+
+MAX_SH_DEGREE = 3
+MAX_GAUSSIANS = 2**31 - 1
+
+
+class CpuOps:
+    """The operations on CPU tensors in float32, on `torch.get_num_threads()` threads.
+
+    Results and gradients are bit for bit the same for any number of threads on one instruction set.
+    """
+
+    name = "cpu"
+
+    def project(  # noqa: PLR0913
+        self,
+        means: Float[Tensor, "n 3"],
+        quats: Float[Tensor, "n 4"],
+        scales: Float[Tensor, "n 3"],
+        opacities: Float[Tensor, "n"],
+        viewmats: Float[Tensor, "c 4 4"],
+        Ks: Float[Tensor, "c 3 3"],
+        width: int,
+        height: int,
+        *,
+        near_plane: float,
+        far_plane: float,
+        eps2d: float,
+        radius_clip: float,
+    ) -> Projected:
+        """See `Ops.project`."""
+        check_float32(means=means, quats=quats, scales=scales, opacities=opacities, viewmats=viewmats, Ks=Ks)
+        lens = _Lens(width, height, near_plane, far_plane, eps2d, radius_clip)
+        means2d, depths, conics, compensations, radii = _Project.apply(
+            means, quats, scales, viewmats, opacities.detach(), Ks.detach(), lens
+        )
+        return Projected(means2d=means2d, depths=depths, conics=conics, compensations=compensations, radii=radii)
+
+    def shade(
+        self,
+        sh_degree: int,
+        means: Float[Tensor, "n 3"],
+        sh: Float[Tensor, "n k 3"],
+        viewmats: Float[Tensor, "c 4 4"],
+        radii: Int32[Tensor, "c n 2"],
+    ) -> Float[Tensor, "c n 3"]:
+        """See `Ops.shade`."""
+        check_float32(means=means, sh=sh, viewmats=viewmats)
+        if not 0 <= sh_degree <= MAX_SH_DEGREE:
+            raise Unsupported(f"sh_degree={sh_degree}", backend=self.name, remedy=f"at most {MAX_SH_DEGREE}")
+        if sh.shape[1] < (sh_degree + 1) ** 2:
+            raise RasterizerError(f"degree {sh_degree} needs {(sh_degree + 1) ** 2} coefficients, not {sh.shape[1]}")
+        # A few numbers per camera, in double: every direction inherits the centre's error.
+        rotations, translations = viewmats[:, :3, :3].double(), viewmats[:, :3, 3:].double()
+        centers = -torch.linalg.solve(rotations, translations)[..., 0].float()
+        colors: Tensor = _Shade.apply(means, sh, centers, radii, sh_degree)
+        return colors
+
+    def blend(  # noqa: PLR0913
+        self,
+        means2d: Float[Tensor, "c n 2"],
+        conics: Float[Tensor, "c n 3"],
+        colors: Float[Tensor, "c n d"],
+        opacities: Float[Tensor, "c n"],
+        depths: Float[Tensor, "c n"],
+        radii: Int32[Tensor, "c n 2"],
+        width: int,
+        height: int,
+        *,
+        backgrounds: Float[Tensor, "c d"] | None,
+        absgrad: bool,
+        weights: bool,
+        median_depth: bool,
+        tile_size: int,
+    ) -> Blended:
+        """See `Ops.blend`. The tiles of the CPU kernels have a fixed size; `tile_size` changes nothing visible."""
+        check_float32(means2d=means2d, conics=conics, colors=colors, opacities=opacities, depths=depths)
+        if backgrounds is not None:
+            check_float32(backgrounds=backgrounds)
+        if not 1 <= colors.shape[-1] <= MAX_CHANNELS:
+            raise Unsupported(
+                f"{colors.shape[-1]} channels at once", backend=self.name, remedy=f"between 1 and {MAX_CHANNELS}"
+            )
+        asked = _Asked(width, height, absgrad, weights, median_depth)
+        image, alphas, weight_sum, weight_max, median = _Blend.apply(
+            means2d, conics, colors, opacities, backgrounds, depths.detach(), radii, asked
+        )
+        return Blended(colors=image, alphas=alphas, weight_sum=weight_sum, weight_max=weight_max, median_depth=median)
+
+
+def check_float32(**tensors: Tensor) -> None:
+    """Raise unless every tensor is float32 on the CPU."""
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32:
+            raise RasterizerError(
+                f"'{name}' is {str(tensor.dtype).removeprefix('torch.')}; the cpu backend computes in float32. "
+                "Convert it, or use backend='reference' for other precisions"
+            )
+        if tensor.device.type != "cpu":
+            raise RasterizerError(f"'{name}' is on {tensor.device}; the cpu backend wants CPU tensors")
+        if tensor.ndim > 1 and max(tensor.shape[:2]) > MAX_GAUSSIANS:
+            raise RasterizerError(f"'{name}' has more than {MAX_GAUSSIANS:,} rows")
+
+
+@dataclass(frozen=True, slots=True)
+class _Lens:
+    """Numbers of a projection that are no tensors."""
+
+    width: int
+    height: int
+    near_plane: float
+    far_plane: float
+    eps2d: float
+    radius_clip: float
+
+
+def _project_arguments(lens: _Lens, inputs: tuple[Tensor, ...], radii: Tensor) -> ProjectArguments:
+    means, quats, scales, viewmats, opacities, Ks = inputs
+    return ProjectArguments(
+        num_gaussians=means.shape[0],
+        num_cameras=viewmats.shape[0],
+        width=lens.width,
+        height=lens.height,
+        num_threads=torch.get_num_threads(),
+        near_plane=lens.near_plane,
+        far_plane=lens.far_plane,
+        eps2d=lens.eps2d,
+        radius_clip=lens.radius_clip,
+        means=address(means),
+        quats=address(quats),
+        scales=address(scales),
+        opacities=address(opacities),
+        viewmats=address(viewmats),
+        Ks=address(Ks),
+        radii=address(radii),
+    )
+
+
+class _Project(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        *tensors, lens = arguments
+        inputs = tuple(tensor.contiguous() for tensor in tensors)
+        num_gaussians, num_cameras = inputs[0].shape[0], inputs[3].shape[0]
+        means2d = torch.empty(num_cameras, num_gaussians, 2)
+        depths = torch.empty(num_cameras, num_gaussians)
+        conics = torch.empty(num_cameras, num_gaussians, 3)
+        compensations = torch.empty(num_cameras, num_gaussians)
+        radii = torch.empty(num_cameras, num_gaussians, 2, dtype=torch.int32)
+        kernel = _project_arguments(lens, inputs, radii)
+        kernel.means2d, kernel.depths = address(means2d), address(depths)
+        kernel.conics, kernel.compensations = address(conics), address(compensations)
+        load_library().call("s3d_project_forward", kernel)
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(radii)
+        ctx.save_for_backward(*inputs, radii)
+        ctx.lens = lens
+        return means2d, depths, conics, compensations, radii
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        *inputs, radii = ctx.saved_tensors
+        v_means2d, v_depths, v_conics, v_compensations = [_contiguous(gradient) for gradient in gradients[:4]]
+        kernel = _project_arguments(ctx.lens, tuple(inputs), radii)
+        kernel.v_means2d, kernel.v_depths = address(v_means2d), address(v_depths)
+        kernel.v_conics, kernel.v_compensations = address(v_conics), address(v_compensations)
+        v_means, v_quats, v_scales, v_viewmats = [
+            torch.empty_like(tensor) if wanted else None
+            for tensor, wanted in zip(inputs[:4], ctx.needs_input_grad[:4], strict=True)
+        ]
+        kernel.v_means, kernel.v_quats = address(v_means), address(v_quats)
+        kernel.v_scales, kernel.v_viewmats = address(v_scales), address(v_viewmats)
+        load_library().call("s3d_project_backward", kernel)
+        return v_means, v_quats, v_scales, v_viewmats, None, None, None
+
+
+def _shade_arguments(degree: int, inputs: tuple[Tensor, ...], colors: Tensor) -> ShadeArguments:
+    means, sh, centers, radii = inputs
+    return ShadeArguments(
+        num_gaussians=means.shape[0],
+        num_cameras=centers.shape[0],
+        sh_degree=degree,
+        num_bases=sh.shape[1],
+        num_threads=torch.get_num_threads(),
+        means=address(means),
+        sh=address(sh),
+        camera_centers=address(centers),
+        radii=address(radii),
+        colors=address(colors),
+    )
+
+
+class _Shade(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        *tensors, degree = arguments
+        inputs = tuple(tensor.contiguous() for tensor in tensors)
+        colors = torch.empty(inputs[2].shape[0], inputs[0].shape[0], 3)
+        load_library().call("s3d_shade_forward", _shade_arguments(degree, inputs, colors))
+        ctx.save_for_backward(*inputs, colors)
+        ctx.degree = degree
+        return colors
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, colors = ctx.saved_tensors
+        v_colors = gradients[0].contiguous()
+        kernel = _shade_arguments(ctx.degree, tuple(inputs), colors)
+        v_means, v_sh, v_centers = [
+            torch.empty_like(tensor) if wanted else None
+            for tensor, wanted in zip(inputs[:3], ctx.needs_input_grad[:3], strict=True)
+        ]
+        kernel.v_colors, kernel.v_means = address(v_colors), address(v_means)
+        kernel.v_sh, kernel.v_camera_centers = address(v_sh), address(v_centers)
+        load_library().call("s3d_shade_backward", kernel)
+        return v_means, v_sh, v_centers, None, None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Numbers and wishes of a blend that are no tensors."""
+
+    width: int
+    height: int
+    absgrad: bool
+    weights: bool
+    median_depth: bool
+
+
+class _BlendState:
+    """Holds what the forward pass leaves for the backward pass, for as long as the graph lives."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+        free = weakref.finalize(self, load_library().blend_free, handle)
+        free.atexit = False  # the process is about to give everything back
+
+
+def _blend_arguments(asked: _Asked, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor, Tensor]) -> Any:
+    means2d, conics, colors, opacities, backgrounds, depths, radii = inputs
+    assert colors is not None
+    return BlendArguments(
+        num_gaussians=colors.shape[1],
+        num_cameras=colors.shape[0],
+        width=asked.width,
+        height=asked.height,
+        num_channels=colors.shape[2],
+        num_threads=torch.get_num_threads(),
+        means2d=address(means2d),
+        conics=address(conics),
+        colors=address(colors),
+        opacities=address(opacities),
+        depths=address(depths),
+        radii=address(radii),
+        backgrounds=address(backgrounds),
+        image=address(outputs[0]),
+        alphas=address(outputs[1]),
+    )
+
+
+class _Blend(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor | None, ...]:
+        *tensors, asked = arguments
+        inputs = tuple(_contiguous(tensor) for tensor in tensors)
+        num_cameras, num_gaussians, num_channels = tensors[2].shape
+        image = torch.empty(num_cameras, asked.height, asked.width, num_channels)
+        alphas = torch.empty(num_cameras, asked.height, asked.width, 1)
+        sums = [torch.empty(num_cameras, num_gaussians) if asked.weights else None for _ in range(2)]
+        median = torch.empty_like(alphas) if asked.median_depth else None
+        kernel = _blend_arguments(asked, inputs, (image, alphas))
+        kernel.weight_sum, kernel.weight_max = address(sums[0]), address(sums[1])
+        kernel.median_depth = address(median)
+        handle = load_library().blend_forward(kernel, keep_state=any(ctx.needs_input_grad))
+        ctx.state = None if handle is None else _BlendState(handle)
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*(extra for extra in (*sums, median) if extra is not None))
+        # The caller's own means2d, not a contiguous copy: absgrad is hung on it.
+        ctx.save_for_backward(tensors[0], *inputs[1:], image, alphas)
+        ctx.asked = asked
+        return image, alphas, *sums, median
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        means2d, *rest, image, alphas = ctx.saved_tensors
+        inputs = (means2d.contiguous(), *rest)
+        v_image, v_alphas = _contiguous(gradients[0]), _contiguous(gradients[1])
+        kernel = _blend_arguments(ctx.asked, inputs, (image, alphas))
+        kernel.v_image, kernel.v_alphas = address(v_image), address(v_alphas)
+        v_means2d, v_conics, v_colors, v_opacities, v_backgrounds = [
+            torch.empty_like(tensor) if wanted else None
+            for tensor, wanted in zip(inputs[:5], ctx.needs_input_grad[:5], strict=True)
+        ]
+        kernel.v_means2d, kernel.v_conics = address(v_means2d), address(v_conics)
+        kernel.v_colors, kernel.v_opacities = address(v_colors), address(v_opacities)
+        kernel.v_backgrounds = address(v_backgrounds)
+        absolute = torch.empty_like(inputs[0]) if ctx.asked.absgrad else None
+        kernel.v_means2d_abs = address(absolute)
+        load_library().blend_backward(kernel, ctx.state.handle)
+        if absolute is not None:
+            means2d.absgrad = absolute
+        return v_means2d, v_conics, v_colors, v_opacities, v_backgrounds, None, None, None
+
+
+def _contiguous(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()

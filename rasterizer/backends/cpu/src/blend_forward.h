@@ -1,0 +1,198 @@
+// Alpha-blends the tiles' lists front to back.
+#pragma once
+
+#include "tile.h"
+
+namespace SCENE3D_ISA_NS {
+
+// Weight of a splat in a tile, for the optional statistics.
+struct WeightSlot {
+    float sum, max;
+};
+
+// One tile being blended. CHANNELS is 0 when their number is known at run time only.
+template <int CHANNELS, bool EXTRAS>
+class ForwardTile {
+  public:
+    ForwardTile(const S3dBlend &args, const CameraState &state, int camera, int64_t tile, WeightSlot *weights)
+        : args_(args), bins_(state.bins), state_(state), grid_(args.width, args.height), frame_(tile, grid_),
+          camera_(camera), first_(bins_.tile_starts[tile]), count_(bins_.tile_starts[tile + 1] - first_),
+          channels_(CHANNELS > 0 ? CHANNELS : args.num_channels), weights_(weights) {
+        for (int row = 0; row < TILE_HEIGHT; ++row) {
+            for (int column = 0; column < TILE_WIDTH; ++column) {
+                const int p = row * TILE_WIDTH + column;
+                const bool inside = row < frame_.rows && column < frame_.columns;
+                // A pixel's transmittance turns negative when nothing more may be added.
+                transmittance_[p] = inside ? 1.0f : -1.0f;
+                stop_[p] = NEVER;
+                if (EXTRAS) median_[p] = 0.0f;
+            }
+        }
+        memset(color_, 0, sizeof(float) * TILE_PIXELS * channels_);
+        alive_ = (1u << frame_.rows) - 1;
+    }
+
+    void run() {
+        int64_t i = 0;
+        for (; i < count_ && alive_ != 0; ++i) add(i);
+        if (EXTRAS && weights_ != nullptr) {
+            for (; i < count_; ++i) weights_[bins_.entries[first_ + i].slot] = {0.0f, 0.0f};
+        }
+        write();
+    }
+
+  private:
+    S3D_INLINE void add(int64_t i) {
+        const TileEntry entry = bins_.entries[first_ + i];
+        if (i + 4 < count_) __builtin_prefetch(&bins_.splats[bins_.entries[first_ + i + 4].rank]);
+        const SplatInTile splat(bins_.splats[entry.rank], frame_);
+        const float *color = &bins_.colors[int64_t(entry.rank) * channels_];
+        vfloat weight_sum = broadcast(0.0f), weight_max = broadcast(0.0f);
+        for (uint32_t rows = splat.rows & alive_; rows != 0; rows &= rows - 1) {
+            const int row = __builtin_ctz(rows);
+            for (int v = 0; v < VECTORS_PER_ROW; ++v) {
+                const vfloat u = splat.dx[v] + splat.shift[row];
+                const vfloat exponent = splat.budget[row] - splat.curve_u * (u * u);
+                const int p = row * TILE_WIDTH + v * LANES;
+                const vfloat before = load(transmittance_ + p);
+                const vmask active =
+                    both(at_most(broadcast(LOG2_ALPHA_MIN), exponent), less(broadcast(0.0f), before));
+                if (!any(active)) continue;
+                const vfloat alpha = smaller(exp2_bounded(exponent), broadcast(ALPHA_MAX));
+                vfloat weight = keep(active, before * alpha);
+                vfloat after = before - weight;
+                const vmask ends = both(active, at_most(after, broadcast(TRANSMITTANCE_MIN)));
+                if (any(ends)) {
+                    weight = keep(but_not(active, ends), weight);
+                    after = end_pixels(p, static_cast<int32_t>(i), ends, before, before - weight);
+                }
+                store(transmittance_ + p, after);
+                for (int k = 0; k < channels_; ++k) {
+                    float *sum = color_ + k * TILE_PIXELS + p;
+                    store(sum, load(sum) + color[k] * weight);
+                }
+                if (EXTRAS) {
+                    weight_sum += weight;
+                    weight_max = larger(weight_max, weight);
+                    note_median(p, before, after, entry.rank);
+                }
+            }
+        }
+        if (EXTRAS && weights_ != nullptr) weights_[entry.slot] = {sum_lanes(weight_sum), max_lanes(weight_max)};
+    }
+
+    // Marks the pixels for which this splat would be too much; the splat itself is not added there.
+    vfloat end_pixels(int p, int32_t position, vmask ends, vfloat before, vfloat after) {
+        store(stop_ + p, select(ends, broadcast(position), load<vint>(stop_ + p)));
+        const vfloat marked = select(ends, -before, after);
+        const int row = p / TILE_WIDTH;
+        bool row_alive = any(less(broadcast(0.0f), marked));
+        for (int v = 0; v < VECTORS_PER_ROW; ++v) {
+            const int other = row * TILE_WIDTH + v * LANES;
+            if (other != p) row_alive |= any(less(broadcast(0.0f), load(transmittance_ + other)));
+        }
+        if (!row_alive) alive_ &= ~(1u << row);
+        return marked;
+    }
+
+    S3D_INLINE void note_median(int p, vfloat before, vfloat after, int32_t rank) {
+        if (args_.median_depth == nullptr) return;
+        // `after` is negative where the pixel has just ended without the splat.
+        const vmask crosses = both(less(broadcast(0.5f), before),
+                                   both(at_most(after, broadcast(0.5f)), less(broadcast(0.0f), after)));
+        if (!any(crosses)) return;
+        const int64_t gaussian = int64_t(camera_) * args_.num_gaussians + bins_.splats[rank].gaussian;
+        store(median_ + p, select(crosses, broadcast(args_.depths[gaussian]), load(median_ + p)));
+    }
+
+    void write() {
+        const int64_t image = int64_t(camera_) * args_.width * args_.height;
+        const float *background = args_.backgrounds == nullptr ? nullptr : args_.backgrounds + camera_ * channels_;
+        for (int row = 0; row < frame_.rows; ++row) {
+            for (int column = 0; column < frame_.columns; ++column) {
+                const int p = row * TILE_WIDTH + column;
+                const int64_t pixel = frame_.pixel(grid_, row) + column;
+                const float left = __builtin_fabsf(transmittance_[p]);
+                state_.transmittance[pixel] = left;
+                state_.stop[pixel] = stop_[p];
+                args_.alphas[image + pixel] = 1.0f - left;
+                if (EXTRAS && args_.median_depth != nullptr) args_.median_depth[image + pixel] = median_[p];
+                float *out = args_.image + (image + pixel) * channels_;
+                for (int k = 0; k < channels_; ++k) {
+                    const float behind = background == nullptr ? 0.0f : left * background[k];
+                    out[k] = color_[k * TILE_PIXELS + p] + behind;
+                }
+            }
+        }
+    }
+
+    const S3dBlend &args_;
+    const Bins &bins_;
+    const CameraState &state_;
+    const TileGrid grid_;
+    const TileFrame frame_;
+    const int camera_;
+    const int64_t first_, count_;
+    const int channels_;
+    WeightSlot *const weights_;
+    uint32_t alive_; // bit per row that still has a pixel to fill
+    alignas(64) float transmittance_[TILE_PIXELS];
+    alignas(64) int32_t stop_[TILE_PIXELS];
+    alignas(64) float median_[EXTRAS ? TILE_PIXELS : 1];
+    alignas(64) float color_[TILE_PIXELS * (CHANNELS > 0 ? CHANNELS : CHANNELS_MAX)];
+};
+
+inline void sum_weights(const S3dBlend &args, int camera, const Bins &bins, const WeightSlot *slots) {
+    const int64_t first = int64_t(camera) * args.num_gaussians;
+    if (args.weight_sum != nullptr) memset(args.weight_sum + first, 0, sizeof(float) * args.num_gaussians);
+    if (args.weight_max != nullptr) memset(args.weight_max + first, 0, sizeof(float) * args.num_gaussians);
+    parallel_chunks(args.num_threads, bins.num_visible, 2048, [&](int64_t, int64_t begin, int64_t end) {
+        for (int64_t rank = begin; rank < end; ++rank) {
+            double sum = 0;
+            float best = 0;
+            for (int64_t slot = bins.slot_starts[rank]; slot < bins.slot_starts[rank + 1]; ++slot) {
+                sum += static_cast<double>(slots[slot].sum);
+                best = max_of(best, slots[slot].max);
+            }
+            const int64_t i = first + bins.splats[rank].gaussian;
+            if (args.weight_sum != nullptr) args.weight_sum[i] = static_cast<float>(sum);
+            if (args.weight_max != nullptr) args.weight_max[i] = best;
+        }
+    });
+}
+
+template <int CHANNELS, bool EXTRAS>
+void blend_camera_of(const S3dBlend &args, int camera, CameraState &state) {
+    const TileGrid grid(args.width, args.height);
+    const bool wants_weights = args.weight_sum != nullptr || args.weight_max != nullptr;
+    Buffer<WeightSlot> weights(wants_weights ? state.bins.num_entries : 0);
+    parallel_for(args.num_threads, grid.count(), [&](int64_t tile) {
+        ForwardTile<CHANNELS, EXTRAS>(args, state, camera, tile, weights.get()).run();
+    });
+    if (wants_weights) sum_weights(args, camera, state.bins, weights.get());
+}
+
+template <bool EXTRAS>
+void blend_camera_with(const S3dBlend &args, int camera, CameraState &state) {
+    switch (args.num_channels) {
+        case 1: return blend_camera_of<1, EXTRAS>(args, camera, state);
+        case 3: return blend_camera_of<3, EXTRAS>(args, camera, state);
+        case 4: return blend_camera_of<4, EXTRAS>(args, camera, state);
+        default: return blend_camera_of<0, EXTRAS>(args, camera, state);
+    }
+}
+
+inline void blend_camera(const S3dBlend &args, int camera, CameraState &state) {
+    Binning(args, camera, state.bins).run();
+    const int64_t num_pixels = int64_t(args.width) * args.height;
+    state.transmittance.resize(num_pixels);
+    state.stop.resize(num_pixels);
+    const bool extras = args.weight_sum != nullptr || args.weight_max != nullptr || args.median_depth != nullptr;
+    if (extras) {
+        blend_camera_with<true>(args, camera, state);
+    } else {
+        blend_camera_with<false>(args, camera, state);
+    }
+}
+
+}  // namespace SCENE3D_ISA_NS

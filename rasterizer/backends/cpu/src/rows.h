@@ -1,0 +1,91 @@
+// Moves rows of [n, width] arrays into lanes and back, runs loops on the pool, owns scratch memory.
+#pragma once
+
+#include "pool.h"
+#include "simd.h"
+
+namespace SCENE3D_ISA_NS {
+
+// Up to LANES row numbers; the lanes behind `count` repeat the last one so that loads stay in bounds.
+struct RowGroup {
+    int64_t rows[LANES];
+    int count;
+
+    static RowGroup consecutive(int64_t first, int64_t end) {
+        RowGroup group;
+        group.count = static_cast<int>(min_of<int64_t>(LANES, end - first));
+        for (int lane = 0; lane < LANES; ++lane) group.rows[lane] = min_of<int64_t>(first + lane, end - 1);
+        return group;
+    }
+    static RowGroup listed(const int32_t *list, int64_t available) {
+        RowGroup group;
+        group.count = static_cast<int>(min_of<int64_t>(LANES, available));
+        for (int lane = 0; lane < LANES; ++lane) group.rows[lane] = list[min_of(lane, group.count - 1)];
+        return group;
+    }
+};
+
+template <int WIDTH>
+S3D_INLINE void load_rows(const float *base, const RowGroup &group, vfloat (&values)[WIDTH]) {
+    alignas(64) float staged[WIDTH][LANES];
+    for (int lane = 0; lane < LANES; ++lane) {
+        const float *row = base + group.rows[lane] * WIDTH;
+        for (int k = 0; k < WIDTH; ++k) staged[k][lane] = row[k];
+    }
+    for (int k = 0; k < WIDTH; ++k) values[k] = load(staged[k]);
+}
+
+template <int WIDTH>
+S3D_INLINE void store_rows(float *base, const RowGroup &group, const vfloat (&values)[WIDTH]) {
+    alignas(64) float staged[WIDTH][LANES];
+    for (int k = 0; k < WIDTH; ++k) store(staged[k], values[k]);
+    for (int lane = 0; lane < group.count; ++lane) {
+        float *row = base + group.rows[lane] * WIDTH;
+        for (int k = 0; k < WIDTH; ++k) row[k] = staged[k][lane];
+    }
+}
+
+template <class Body>
+void parallel_for(int num_threads, int64_t count, const Body &body) {
+    const auto call = [](void *context, int64_t task) { (*static_cast<const Body *>(context))(task); };
+    scene3d::run_tasks(num_threads, count, call, const_cast<Body *>(&body));
+}
+
+// Calls body(chunk, begin, end) for consecutive chunks. The chunk size never depends on the number of threads, so
+// that sums made per chunk do not either.
+template <class Body>
+void parallel_chunks(int num_threads, int64_t count, int64_t chunk_size, const Body &body) {
+    parallel_for(num_threads, (count + chunk_size - 1) / chunk_size, [&](int64_t chunk) {
+        const int64_t begin = chunk * chunk_size;
+        body(chunk, begin, min_of(begin + chunk_size, count));
+    });
+}
+
+template <class T>
+class Buffer {
+  public:
+    Buffer() = default;
+    explicit Buffer(int64_t count) { resize(count); }
+    ~Buffer() { release(); }
+    Buffer(const Buffer &) = delete;
+    Buffer &operator=(const Buffer &) = delete;
+
+    // Old contents are lost; new ones are not cleared.
+    void resize(int64_t count) {
+        release();
+        if (count > 0) memory_ = static_cast<T *>(scene3d::allocate_bytes(static_cast<size_t>(count) * sizeof(T)));
+    }
+    void release() {
+        if (memory_ != nullptr) scene3d::release_bytes(memory_);
+        memory_ = nullptr;
+    }
+    T *get() const { return memory_; }
+    T &operator[](int64_t i) const { return memory_[i]; }
+
+  private:
+    T *memory_ = nullptr;
+};
+
+constexpr int64_t GAUSSIANS_PER_TASK = 512;
+
+}  // namespace SCENE3D_ISA_NS

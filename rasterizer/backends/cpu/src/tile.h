@@ -1,0 +1,58 @@
+// What the forward and backward walks over a tile's list have in common.
+#pragma once
+
+#include "binning.h"
+
+namespace SCENE3D_ISA_NS {
+
+constexpr int VECTORS_PER_ROW = TILE_WIDTH / LANES;
+constexpr int CHANNELS_MAX = 64;
+// Pixels that no splat has ended.
+constexpr int32_t NEVER = 0x7fffffff;
+
+// Left by the forward pass, one pixel each.
+struct CameraState {
+    Bins bins;
+    Buffer<float> transmittance; // [h, w] what is left behind the last splat
+    Buffer<int32_t> stop;        // [h, w] position in the tile's list at which the pixel ended
+};
+
+struct TileFrame {
+    int x0, y0, columns, rows; // columns and rows inside the image
+
+    TileFrame(int64_t tile, const TileGrid &grid) {
+        x0 = static_cast<int>(tile % grid.across) * TILE_WIDTH;
+        y0 = static_cast<int>(tile / grid.across) * TILE_HEIGHT;
+        columns = min_of(TILE_WIDTH, grid.width - x0);
+        rows = min_of(TILE_HEIGHT, grid.height - y0);
+    }
+    int64_t pixel(const TileGrid &grid, int row) const { return int64_t(y0 + row) * grid.width + x0; }
+};
+
+// The terms of one splat that depend on the row or on the column only.
+struct SplatInTile {
+    alignas(64) float shift[TILE_HEIGHT];  // slope * dy
+    alignas(64) float budget[TILE_HEIGHT]; // log2_opacity - curve_y * dy^2
+    alignas(64) float dy[TILE_HEIGHT];
+    vfloat dx[VECTORS_PER_ROW];
+    vfloat curve_u;
+    uint32_t rows; // bit per row the ellipse reaches
+
+    S3D_INLINE SplatInTile(const Splat &splat, const TileFrame &frame) {
+        const float top = splat.y - frame.y0 - 0.5f;
+        int first = static_cast<int>(max_of(__builtin_ceilf(top - splat.reach_y), 0.0f));
+        int end = static_cast<int>(min_of(__builtin_floorf(top + splat.reach_y), TILE_HEIGHT - 1.0f)) + 1;
+        rows = first < end ? ((1u << end) - 1) & ~((1u << first) - 1) : 0;
+        const vfloat index = first_indices();
+        for (int row = 0; row < TILE_HEIGHT; row += LANES) {
+            const vfloat d = (index + (frame.y0 + row + 0.5f)) - splat.y;
+            store(dy + row, d);
+            store(shift + row, splat.slope * d);
+            store(budget + row, splat.log2_opacity - splat.curve_y * d * d);
+        }
+        for (int v = 0; v < VECTORS_PER_ROW; ++v) dx[v] = (index + (frame.x0 + v * LANES + 0.5f)) - splat.x;
+        curve_u = broadcast(splat.curve_u);
+    }
+};
+
+}  // namespace SCENE3D_ISA_NS
