@@ -53,8 +53,6 @@ def render_view(
         Image, alpha and depth, differentiable in all parameters of the Gaussians.
     """
     viewmats, Ks = camera_tensors([camera], gaussians.means.device)
-    # The background belongs to colour alone: behind the expected depth stands nothing.
-    backgrounds = None if background is None else torch.cat([background, background.new_zeros(1)])[None]
     colors, alphas, meta = rasterization(
         gaussians.means,
         gaussians.quats,
@@ -67,7 +65,8 @@ def render_view(
         camera.height,
         near_plane=near_plane,
         sh_degree=gaussians.sh_degree if sh_degree is None else min(sh_degree, gaussians.sh_degree),
-        backgrounds=backgrounds,
+        packed=False,
+        backgrounds=None if background is None else background[None],
         render_mode="RGB+ED",
         backend=backend,
         median_depth=median_depth,
@@ -99,6 +98,7 @@ def max_blending_weights(
             camera.width,
             camera.height,
             near_plane=NEAR_PLANE,
+            packed=False,
             backend=backend,
             weights=True,
         )[2]
