@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(levelname)s: %(message)s")
     logging.captureWarnings(True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name no terminal can show is no reason to stop
     try:
         return _dispatch(words)
     except SystemExit as ending:  # tyro ends `--help` this way
@@ -110,19 +112,24 @@ def _overview() -> str:
 
 def _shorten(box: str) -> str:
     """The message inside the frame that tyro draws around it, in one line."""
-    parts: list[list[str]] = [[]]
+    sections: list[list[str]] = [[]]
     for line in _ESCAPES.sub("", box).splitlines():
-        inner = line.strip().strip("│")
-        if not inner.strip(" ─╭╮╰╯"):
-            parts.append([])
-        # Deeper lines repeat the help text of an option.
-        elif not inner.startswith(("╭", "╰")) and not inner.startswith(" " * 9):
-            parts[-1].append(inner.strip())
-    parts = [part for part in parts if part]
-    if not parts:
+        inner = line.strip("│")
+        if line and not line.strip(" ─-│╰╯"):
+            sections.append([])
+        # Lines this deep repeat the help text of an option; the frame's top edge carries only a title.
+        elif inner.strip() and not inner.startswith((" " * 9, "╭")):
+            sections[-1].append(inner.strip())
+    if "╭" not in box:  # where the terminal knows no frames, the title is the first section
+        sections = sections[1:]
+    sections = [section for section in sections if section]
+    if not sections:
         return one_line(box) or "the options could not be understood"
-    meant = [part[1].split(",")[0] for part in parts if part[0].startswith("Perhaps you meant") and len(part) > 1]
-    return one_line(" ".join(parts[0]) + (f"; did you mean {meant[0].split(' ')[0]}?" if meant else ""))
+    message = " ".join(sections[0])
+    for section in sections[1:]:
+        if section[0].startswith("Perhaps you meant") and len(section) > 1:
+            return one_line(f"{message}; did you mean {section[1].split()[0].strip(',')}?")
+    return one_line(message)
 
 
 def _detach_stdout() -> None:
