@@ -91,7 +91,7 @@ def honest_notes(metrics: Mapping[str, Any]) -> list[str]:
             notes.append(
                 f"Correction gains {corrected - raw:.1f} dB here: much of the raw error is exposure or white balance."
             )
-    notes += [f"{name} is not available: {reason}." for name, reason in _part(metrics, "reasons").items()]
+    notes += [f"{_shown_figure(str(name))}: {reason}." for name, reason in _part(metrics, "reasons").items()]
     return notes
 
 
@@ -105,6 +105,7 @@ def _subtitle(metrics: Mapping[str, Any]) -> str:
 def _cards(metrics: Mapping[str, Any]) -> str:
     cards = [(name, _number(_figure_of(metrics, "raw", key), shape)) for key, name, shape in FIGURES]
     cards += [
+        ("held-out views", str(len(view_records(metrics)))),
         ("Gaussians", _number(metrics.get("num_gaussians"), "{:,}")),
         ("size of the scene", _number(metrics.get("size_bytes"), "{:.1f} MB", 1e6)),
         ("training time", _number(metrics.get("train_seconds"), "{:,.0f} s")),
@@ -184,9 +185,13 @@ def describe_figures(record: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {_number(_figure_of(record, 'raw', key), shape)}" for key, name, shape in FIGURES)
 
 
+def _shown_figure(name: str) -> str:
+    return {key: shown for key, shown, _ in FIGURES}.get(name, shown_name(name).replace("_", " "))
+
+
 def _number(value: object, shape: str, unit: float | None = None) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return "not available"
+        return "n/a"
     return shape.format(value if unit is None else value / unit)
 
 

@@ -160,7 +160,7 @@ def test_no_name_becomes_markup(attack, tmp_path):
 
 def test_missing_figures_are_words_not_numbers():
     page = render_report(Report(title="run", metrics=make_metrics()))
-    assert "not available" in page
+    assert "n/a" in page
     assert "nan" not in outline(page).text.lower().split()
     assert "None" not in outline(page).text
 
@@ -200,7 +200,7 @@ def test_notes_warn_of_few_views_and_of_hidden_exposure():
     notes = " ".join(honest_notes(make_metrics(views=2)))
     assert "2 held-out views are few" in notes
     assert "Correction gains 2.5 dB" in notes
-    assert "lpips is not available" in notes
+    assert "LPIPS: weights are not in" in notes
     assert "few" not in " ".join(honest_notes(make_metrics(views=12)))
 
 
