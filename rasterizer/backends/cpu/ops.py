@@ -1,23 +1,20 @@
 """Owns the CPU backend's operations: C++ kernels behind autograd functions."""
 
-import weakref
-from dataclasses import dataclass
-from typing import Any
-
 import torch
-from jaxtyping import Float, Int32
+from jaxtyping import Bool, Float, Int32
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from rasterizer.backends.cpu.library import BlendArguments, ProjectArguments, ShadeArguments, address, load_library
+from rasterizer.backends.cpu.kernels import Blend, L1Ssim, Lens, Project, Shade, Wishes
+from rasterizer.backends.cpu.library import AdamArguments, address, load_library
+from rasterizer.constants import MAX_SH_DEGREE
 from rasterizer.errors import RasterizerError, Unsupported
 from rasterizer.types import Blended, Projected
 
 MAX_CHANNELS = 64
 """Most colour channels one blend holds per tile (CHANNELS_MAX in src/tile.h)."""
 
-MAX_SH_DEGREE = 3
 MAX_GAUSSIANS = 2**31 - 1
+"""Gaussians are numbered in 32 bits."""
 
 
 class CpuOps:
@@ -46,8 +43,8 @@ class CpuOps:
     ) -> Projected:
         """See `Ops.project`."""
         check_float32(means=means, quats=quats, scales=scales, opacities=opacities, viewmats=viewmats, Ks=Ks)
-        lens = _Lens(width, height, near_plane, far_plane, eps2d, radius_clip)
-        means2d, depths, conics, compensations, radii = _Project.apply(
+        lens = Lens(width, height, near_plane, far_plane, eps2d, radius_clip)
+        means2d, depths, conics, compensations, radii = Project.apply(  # type: ignore[no-untyped-call]
             means, quats, scales, viewmats, opacities.detach(), Ks.detach(), lens
         )
         return Projected(means2d=means2d, depths=depths, conics=conics, compensations=compensations, radii=radii)
@@ -69,7 +66,9 @@ class CpuOps:
         # A few numbers per camera, in double: every direction inherits the centre's error.
         rotations, translations = viewmats[:, :3, :3].double(), viewmats[:, :3, 3:].double()
         centers = -torch.linalg.solve(rotations, translations)[..., 0].float()
-        colors: Tensor = _Shade.apply(means, sh, centers, radii, sh_degree)
+        colors: Tensor = Shade.apply(  # type: ignore[no-untyped-call]
+            means, sh, centers, radii, sh_degree
+        )
         return colors
 
     def blend(  # noqa: PLR0913
@@ -97,11 +96,90 @@ class CpuOps:
             raise Unsupported(
                 f"{colors.shape[-1]} channels at once", backend=self.name, remedy=f"between 1 and {MAX_CHANNELS}"
             )
-        asked = _Asked(width, height, absgrad, weights, median_depth)
-        image, alphas, weight_sum, weight_max, median = _Blend.apply(
-            means2d, conics, colors, opacities, backgrounds, depths.detach(), radii, asked
+        wishes = Wishes(width, height, absgrad, weights, median_depth)
+        image, alphas, weight_sum, weight_max, median = Blend.apply(  # type: ignore[no-untyped-call]
+            means2d, conics, colors, opacities, backgrounds, depths.detach(), radii, wishes
         )
         return Blended(colors=image, alphas=alphas, weight_sum=weight_sum, weight_max=weight_max, median_depth=median)
+
+    def l1_ssim(
+        self,
+        rendered: Float[Tensor, "h w 3"],
+        target: Float[Tensor, "h w 3"],
+        ssim_weight: float,
+        mask: Bool[Tensor, "h w"] | None,
+    ) -> Float[Tensor, ""]:
+        """See `Ops.l1_ssim`. The gradient is computed along with the value, in one pass over the images."""
+        check_float32(rendered=rendered, target=target)
+        if target.shape != rendered.shape or rendered.shape[2] != 3:
+            raise RasterizerError(
+                f"images are {list(rendered.shape)} and {list(target.shape)}; expected [h, w, 3] twice"
+            )
+        if mask is not None and (mask.dtype != torch.bool or mask.shape != rendered.shape[:2]):
+            raise RasterizerError(f"mask is {mask.dtype} {list(mask.shape)}; expected bool {list(rendered.shape[:2])}")
+        loss: Tensor = L1Ssim.apply(  # type: ignore[no-untyped-call]
+            rendered, target.detach(), ssim_weight, mask
+        )
+        return loss
+
+
+def adam_step(  # noqa: PLR0913
+    params: Float[Tensor, "n *rest"],
+    grads: Float[Tensor, "n *rest"],
+    exp_avg: Float[Tensor, "n *rest"],
+    exp_avg_sq: Float[Tensor, "n *rest"],
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    step: int,
+    rows: Bool[Tensor, "n"] | None = None,
+) -> None:
+    """Do one step of Adam in place, on all threads, with bias correction as in `torch.optim.Adam`.
+
+    Args:
+        params: What is optimised.
+        grads: Gradient of the loss; not changed.
+        exp_avg: Running mean of the gradient, zeros before the first step.
+        exp_avg_sq: Running mean of its square, zeros before the first step.
+        lr: Learning rate.
+        beta1: Share of `exp_avg` that is kept.
+        beta2: Share of `exp_avg_sq` that is kept.
+        eps: Added to the root of the second moment.
+        step: 1 for the first step.
+        rows: Only rows that are True take the step; the others keep their values and moments, as in the sparse Adam
+            of Taming 3DGS (Mallick et al. 2024), so that unseen Gaussians do not drift.
+
+    Raises:
+        RasterizerError: A tensor has another shape, is not contiguous or not float32 on the CPU; `step` is below 1.
+    """
+    tensors = {"params": params, "grads": grads, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
+    check_float32(**tensors)
+    for name, tensor in tensors.items():
+        if tensor.shape != params.shape or not tensor.is_contiguous():
+            raise RasterizerError(f"'{name}' must be contiguous and of shape {list(params.shape)}")
+    if rows is not None and (rows.dtype != torch.bool or rows.shape != params.shape[:1]):
+        raise RasterizerError(f"'rows' is {rows.dtype} {list(rows.shape)}; expected bool {list(params.shape[:1])}")
+    if step < 1:
+        raise RasterizerError(f"step is {step}; the first step is 1")
+    rows = None if rows is None else rows.contiguous()
+    kernel = AdamArguments(
+        num_rows=params.shape[0],
+        row_size=params[:1].numel(),
+        num_threads=torch.get_num_threads(),
+        lr=lr,
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        step=step,
+        params=address(params),
+        exp_avg=address(exp_avg),
+        exp_avg_sq=address(exp_avg_sq),
+        grads=address(grads),
+        mask=address(rows),
+    )
+    load_library().call("s3d_adam_step", kernel)
+    torch.autograd.graph.increment_version((params, exp_avg, exp_avg_sq))
 
 
 def check_float32(**tensors: Tensor) -> None:
@@ -116,210 +194,3 @@ def check_float32(**tensors: Tensor) -> None:
             raise RasterizerError(f"'{name}' is on {tensor.device}; the cpu backend wants CPU tensors")
         if tensor.ndim > 1 and max(tensor.shape[:2]) > MAX_GAUSSIANS:
             raise RasterizerError(f"'{name}' has more than {MAX_GAUSSIANS:,} rows")
-
-
-@dataclass(frozen=True, slots=True)
-class _Lens:
-    """Numbers of a projection that are no tensors."""
-
-    width: int
-    height: int
-    near_plane: float
-    far_plane: float
-    eps2d: float
-    radius_clip: float
-
-
-def _project_arguments(lens: _Lens, inputs: tuple[Tensor, ...], radii: Tensor) -> ProjectArguments:
-    means, quats, scales, viewmats, opacities, Ks = inputs
-    return ProjectArguments(
-        num_gaussians=means.shape[0],
-        num_cameras=viewmats.shape[0],
-        width=lens.width,
-        height=lens.height,
-        num_threads=torch.get_num_threads(),
-        near_plane=lens.near_plane,
-        far_plane=lens.far_plane,
-        eps2d=lens.eps2d,
-        radius_clip=lens.radius_clip,
-        means=address(means),
-        quats=address(quats),
-        scales=address(scales),
-        opacities=address(opacities),
-        viewmats=address(viewmats),
-        Ks=address(Ks),
-        radii=address(radii),
-    )
-
-
-class _Project(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
-        *tensors, lens = arguments
-        inputs = tuple(tensor.contiguous() for tensor in tensors)
-        num_gaussians, num_cameras = inputs[0].shape[0], inputs[3].shape[0]
-        means2d = torch.empty(num_cameras, num_gaussians, 2)
-        depths = torch.empty(num_cameras, num_gaussians)
-        conics = torch.empty(num_cameras, num_gaussians, 3)
-        compensations = torch.empty(num_cameras, num_gaussians)
-        radii = torch.empty(num_cameras, num_gaussians, 2, dtype=torch.int32)
-        kernel = _project_arguments(lens, inputs, radii)
-        kernel.means2d, kernel.depths = address(means2d), address(depths)
-        kernel.conics, kernel.compensations = address(conics), address(compensations)
-        load_library().call("s3d_project_forward", kernel)
-        ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(radii)
-        ctx.save_for_backward(*inputs, radii)
-        ctx.lens = lens
-        return means2d, depths, conics, compensations, radii
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        *inputs, radii = ctx.saved_tensors
-        v_means2d, v_depths, v_conics, v_compensations = [_contiguous(gradient) for gradient in gradients[:4]]
-        kernel = _project_arguments(ctx.lens, tuple(inputs), radii)
-        kernel.v_means2d, kernel.v_depths = address(v_means2d), address(v_depths)
-        kernel.v_conics, kernel.v_compensations = address(v_conics), address(v_compensations)
-        v_means, v_quats, v_scales, v_viewmats = [
-            torch.empty_like(tensor) if wanted else None
-            for tensor, wanted in zip(inputs[:4], ctx.needs_input_grad[:4], strict=True)
-        ]
-        kernel.v_means, kernel.v_quats = address(v_means), address(v_quats)
-        kernel.v_scales, kernel.v_viewmats = address(v_scales), address(v_viewmats)
-        load_library().call("s3d_project_backward", kernel)
-        return v_means, v_quats, v_scales, v_viewmats, None, None, None
-
-
-def _shade_arguments(degree: int, inputs: tuple[Tensor, ...], colors: Tensor) -> ShadeArguments:
-    means, sh, centers, radii = inputs
-    return ShadeArguments(
-        num_gaussians=means.shape[0],
-        num_cameras=centers.shape[0],
-        sh_degree=degree,
-        num_bases=sh.shape[1],
-        num_threads=torch.get_num_threads(),
-        means=address(means),
-        sh=address(sh),
-        camera_centers=address(centers),
-        radii=address(radii),
-        colors=address(colors),
-    )
-
-
-class _Shade(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Tensor:
-        *tensors, degree = arguments
-        inputs = tuple(tensor.contiguous() for tensor in tensors)
-        colors = torch.empty(inputs[2].shape[0], inputs[0].shape[0], 3)
-        load_library().call("s3d_shade_forward", _shade_arguments(degree, inputs, colors))
-        ctx.save_for_backward(*inputs, colors)
-        ctx.degree = degree
-        return colors
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, colors = ctx.saved_tensors
-        v_colors = gradients[0].contiguous()
-        kernel = _shade_arguments(ctx.degree, tuple(inputs), colors)
-        v_means, v_sh, v_centers = [
-            torch.empty_like(tensor) if wanted else None
-            for tensor, wanted in zip(inputs[:3], ctx.needs_input_grad[:3], strict=True)
-        ]
-        kernel.v_colors, kernel.v_means = address(v_colors), address(v_means)
-        kernel.v_sh, kernel.v_camera_centers = address(v_sh), address(v_centers)
-        load_library().call("s3d_shade_backward", kernel)
-        return v_means, v_sh, v_centers, None, None
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """Numbers and wishes of a blend that are no tensors."""
-
-    width: int
-    height: int
-    absgrad: bool
-    weights: bool
-    median_depth: bool
-
-
-class _BlendState:
-    """Holds what the forward pass leaves for the backward pass, for as long as the graph lives."""
-
-    def __init__(self, handle: int) -> None:
-        self.handle = handle
-        free = weakref.finalize(self, load_library().blend_free, handle)
-        free.atexit = False  # the process is about to give everything back
-
-
-def _blend_arguments(asked: _Asked, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor, Tensor]) -> Any:
-    means2d, conics, colors, opacities, backgrounds, depths, radii = inputs
-    assert colors is not None
-    return BlendArguments(
-        num_gaussians=colors.shape[1],
-        num_cameras=colors.shape[0],
-        width=asked.width,
-        height=asked.height,
-        num_channels=colors.shape[2],
-        num_threads=torch.get_num_threads(),
-        means2d=address(means2d),
-        conics=address(conics),
-        colors=address(colors),
-        opacities=address(opacities),
-        depths=address(depths),
-        radii=address(radii),
-        backgrounds=address(backgrounds),
-        image=address(outputs[0]),
-        alphas=address(outputs[1]),
-    )
-
-
-class _Blend(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor | None, ...]:
-        *tensors, asked = arguments
-        inputs = tuple(_contiguous(tensor) for tensor in tensors)
-        num_cameras, num_gaussians, num_channels = tensors[2].shape
-        image = torch.empty(num_cameras, asked.height, asked.width, num_channels)
-        alphas = torch.empty(num_cameras, asked.height, asked.width, 1)
-        sums = [torch.empty(num_cameras, num_gaussians) if asked.weights else None for _ in range(2)]
-        median = torch.empty_like(alphas) if asked.median_depth else None
-        kernel = _blend_arguments(asked, inputs, (image, alphas))
-        kernel.weight_sum, kernel.weight_max = address(sums[0]), address(sums[1])
-        kernel.median_depth = address(median)
-        handle = load_library().blend_forward(kernel, keep_state=any(ctx.needs_input_grad))
-        ctx.state = None if handle is None else _BlendState(handle)
-        ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*(extra for extra in (*sums, median) if extra is not None))
-        # The caller's own means2d, not a contiguous copy: absgrad is hung on it.
-        ctx.save_for_backward(tensors[0], *inputs[1:], image, alphas)
-        ctx.asked = asked
-        return image, alphas, *sums, median
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        means2d, *rest, image, alphas = ctx.saved_tensors
-        inputs = (means2d.contiguous(), *rest)
-        v_image, v_alphas = _contiguous(gradients[0]), _contiguous(gradients[1])
-        kernel = _blend_arguments(ctx.asked, inputs, (image, alphas))
-        kernel.v_image, kernel.v_alphas = address(v_image), address(v_alphas)
-        v_means2d, v_conics, v_colors, v_opacities, v_backgrounds = [
-            torch.empty_like(tensor) if wanted else None
-            for tensor, wanted in zip(inputs[:5], ctx.needs_input_grad[:5], strict=True)
-        ]
-        kernel.v_means2d, kernel.v_conics = address(v_means2d), address(v_conics)
-        kernel.v_colors, kernel.v_opacities = address(v_colors), address(v_opacities)
-        kernel.v_backgrounds = address(v_backgrounds)
-        absolute = torch.empty_like(inputs[0]) if ctx.asked.absgrad else None
-        kernel.v_means2d_abs = address(absolute)
-        load_library().blend_backward(kernel, ctx.state.handle)
-        if absolute is not None:
-            means2d.absgrad = absolute
-        return v_means2d, v_conics, v_colors, v_opacities, v_backgrounds, None, None, None
-
-
-def _contiguous(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()

@@ -133,3 +133,11 @@ S3D_EXPORT int s3d_blend_backward(const S3dBlend *args, const S3dBlendState *sta
 }
 
 S3D_EXPORT void s3d_blend_free(S3dBlendState *state) { current().kernels->blend_free(state); }
+
+S3D_EXPORT int s3d_l1_ssim(const S3dL1Ssim *args) {
+    return guarded([&](const S3dKernels &kernels) { kernels.l1_ssim(*args); });
+}
+
+S3D_EXPORT int s3d_adam_step(const S3dAdam *args) {
+    return guarded([&](const S3dKernels &kernels) { kernels.adam_step(*args); });
+}

@@ -1,10 +1,12 @@
 // All kernels of one instruction set. Compiled once per set with -DSCENE3D_ISA_NS=<namespace> and its -march; the
 // header files may use no function or template of the C++ library (see simd.h).
+#include "adam.h"
 #include "blend_backward.h"
 #include "blend_forward.h"
 #include "project.h"
 #include "project_backward.h"
 #include "shade.h"
+#include "ssim.h"
 
 #include <new>
 
@@ -44,7 +46,7 @@ static void blend_backward(const S3dBlend &args, const S3dBlendState *handle) {
 
 extern const S3dKernels KERNELS = {
     LANES,          project_forward, project_backward, shade_forward, shade_backward,
-    blend_forward,  blend_backward,  blend_free,       nullptr,       nullptr,
+    blend_forward,  blend_backward,  blend_free,       l1_ssim,       adam_step,
 };
 
 }  // namespace SCENE3D_ISA_NS
