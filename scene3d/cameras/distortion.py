@@ -98,20 +98,28 @@ class Distortion:
 
     def _undistort(self, distorted: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """Newton's method, held inside the radius where the distortion can be inverted."""
+        if self.is_identity:
+            return distorted
         farthest = 0.999999 * self.max_radius()
         p = _shortened(np.nan_to_num(distorted), farthest)
         for _ in range(NEWTON_STEPS):
-            error = self._distort(p) - distorted
-            jacobian = self._jacobian(p)
-            # Where tangential terms make the Jacobian singular the point is given up below, not divided by zero here.
-            singular = np.abs(np.linalg.det(jacobian)) < 1e-12
-            jacobian[singular] = np.eye(2)
-            step = np.linalg.solve(jacobian, np.nan_to_num(error)[:, :, None])[:, :, 0]
+            step = _solved(self._jacobian(p), np.nan_to_num(self._distort(p) - distorted))
             p = _shortened(p - step, farthest)
             if np.abs(step).max(initial=0.0) < 1e-15:
                 break
         found = _within(self._distort(p) - distorted, PLANE_TOLERANCE)
         return np.where(found[:, None], p, np.nan)
+
+
+def _solved(matrices: Float[np.ndarray, "n 2 2"], right: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+    """Solutions of 2x2 systems; a singular one, where tangential terms fold the plane, takes a plain step instead."""
+    (a, b), (c, d) = np.moveaxis(matrices, 0, -1)
+    determinant = a * d - b * c
+    singular = np.abs(determinant) < 1e-12
+    scale = 1 / np.where(singular, 1.0, determinant)
+    x, y = right.T
+    solution = np.stack([scale * (d * x - b * y), scale * (a * y - c * x)], axis=1)
+    return np.where(singular[:, None], right, solution)
 
 
 def _norm(p: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n"]:

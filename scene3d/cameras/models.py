@@ -157,7 +157,7 @@ def _inner_borders(model: CameraModel) -> tuple[float, float, float, float]:
     right = np.min(on_plane(model.width - 0.5, ys)[:, 0], initial=limit)
     top = np.max(on_plane(xs, 0.5)[:, 1], initial=-limit)
     bottom = np.min(on_plane(xs, model.height - 0.5)[:, 1], initial=limit)
-    if left >= right or top >= bottom:
+    if left > right or top > bottom:
         raise InputError(
             f"the distortion of this {model.name} camera folds the whole image: {model.params}",
             remedy="calibrate again; the parameters do not describe a lens",
