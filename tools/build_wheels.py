@@ -143,21 +143,26 @@ def check_on_this_machine(wheel: Path) -> None:
         )
         if done.returncode != 0 or str(target) not in done.stdout:
             raise SystemExit(f"{wheel.name} does not work here:\n{done.stdout}\n{done.stderr}")
-    print(f"{wheel.name}: installed, loaded without a compiler and rendered", flush=True)
+    isas = ", ".join(line.removeprefix("rendered on ") for line in done.stdout.splitlines()[:-1])
+    print(f"{wheel.name}: installed, loaded without a compiler and rendered on {isas}", flush=True)
 
 
-# One Gaussian in the middle of a small picture must be seen there.
+# One Gaussian right on a pixel's centre must show there with its own opacity, whatever the instruction set.
 _RENDER = """
 import torch
 from rasterizer import rasterization
 from rasterizer.backends.cpu.build import find_library
-one = torch.ones(1)
-K = torch.tensor([[[20.0, 0, 16], [0, 20, 12], [0, 0, 1]]])
-image, alpha, _ = rasterization(
-    torch.tensor([[0.0, 0, 2]]), torch.tensor([[1.0, 0, 0, 0]]), torch.full((1, 3), 0.2), 0.9 * one,
-    torch.tensor([[0.2, 0.4, 0.6]]), torch.eye(4)[None], K, 32, 24, backend="cpu",
-)
-assert abs(alpha[0, 12, 16, 0] - 0.9) < 0.05 and alpha[0, 0, 0, 0] == 0, alpha
+from rasterizer.backends.cpu.library import load_library
+K = torch.tensor([[[20.0, 0, 16.5], [0, 20, 12.5], [0, 0, 1]]])
+for isa in filter(load_library().has_isa, ("baseline", "v3", "v4")):
+    load_library().set_isa(isa)
+    _, alpha, _ = rasterization(
+        torch.tensor([[0.0, 0, 2]]), torch.tensor([[1.0, 0, 0, 0]]), torch.full((1, 3), 0.2), torch.tensor([0.9]),
+        torch.ones(1, 3), torch.eye(4)[None], K, 32, 24, backend="cpu",
+    )
+    center, corner = float(alpha[0, 12, 16, 0]), float(alpha[0, 0, 0, 0])
+    assert abs(center - 0.9) < 1e-5 and corner == 0, (isa, center, corner)
+    print("rendered on", isa)
 print(find_library())
 """
 
