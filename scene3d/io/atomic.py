@@ -68,6 +68,19 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents where they are missing.
+
+    Raises:
+        InputError: It cannot be made.
+        LimitExceeded: The disk is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _spoken(error, folder) from error
+
+
 def temporary_path(path: Path) -> Path:
     """Where a file is written before it becomes `path`; the name tells the process that writes it."""
     name, ending = path.name, f".{os.getpid()}.part"

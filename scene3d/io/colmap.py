@@ -6,7 +6,7 @@ from pathlib import Path
 from scene3d.cameras.models import CameraModel
 from scene3d.errors import InputError, LimitExceeded
 from scene3d.io import colmap_binary, colmap_text
-from scene3d.io.atomic import replace_file
+from scene3d.io.atomic import make_folder, replace_file
 from scene3d.io.colmap_checks import checked_model
 from scene3d.io.colmap_model import NO_POINT, ColmapImage, ColmapModel, ColmapPoints
 from scene3d.io.findings import Finding, Severity
@@ -64,10 +64,7 @@ def write_colmap(folder: Path, model: ColmapModel) -> None:
         InputError: The folder cannot be written.
         LimitExceeded: The disk is full.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot be made: {error.strerror}", where=folder, remedy="choose another folder") from error
+    make_folder(folder)
     _write_parts(folder / "points3D.bin", colmap_binary.encode_points(model.points))
     _write_parts(folder / "images.bin", colmap_binary.encode_images(model.images))
     _write_parts(folder / "cameras.bin", colmap_binary.encode_cameras(model.cameras))

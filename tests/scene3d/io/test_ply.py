@@ -357,7 +357,7 @@ def test_points_keep_double_precision_and_colours(tmp_path: Path) -> None:
 
 
 def test_open3d_reads_the_points(tmp_path: Path) -> None:
-    open3d = pytest.importorskip("open3d", reason="open3d is not installed", exc_type=ImportError)
+    open3d = pytest.importorskip("open3d", reason="open3d cannot be imported here", exc_type=ImportError)
     positions = np.arange(12.0).reshape(4, 3)
     colors = np.arange(12, dtype=np.uint8).reshape(4, 3) * 20
     write_points_ply(tmp_path / "a.ply", positions, colors)
