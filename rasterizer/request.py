@@ -93,6 +93,8 @@ def _check_tensors(request: RenderRequest) -> None:
     for name in ("viewmats", "Ks"):
         if not bool(getattr(request, name).isfinite().all()):
             raise RasterizerError(f"{name} holds numbers that are not finite; nothing could be seen from there")
+    if bool((torch.linalg.det(request.viewmats[:, :3, :3].detach()) == 0).any()):
+        raise RasterizerError("viewmats holds a camera whose axes are not independent; expected rotations")
 
 
 def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], expected: str) -> None:

@@ -10,6 +10,8 @@ import torch
 
 from rasterizer.backends import gsplat_loading
 from rasterizer.backends.cpu import build
+from rasterizer.backends.cpu.library import load_library
+from rasterizer.backends.cpu.ops import CpuOps
 from rasterizer.backends.gsplat import GsplatBackend
 from rasterizer.backends.reference import ReferenceOps
 from rasterizer.errors import BackendUnavailable, RasterizerError, Unsupported
@@ -132,9 +134,7 @@ def _attempt_reference() -> _Attempt:
 
 def _attempt_cpu() -> _Attempt:
     try:
-        # Only here: the module loads, and may compile, a library.
-        from rasterizer.backends.cpu.ops import CpuOps
-
+        load_library()
         return _Attempt(OpsBackend(CpuOps()), "")
     except Exception as error:
         return _Attempt(None, " ".join(str(error).split()) or type(error).__name__)

@@ -1,7 +1,7 @@
 """Owns what backends and the pipeline exchange: the operations a backend offers and the records they return."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int32
 from torch import Tensor
@@ -60,6 +60,7 @@ class BackendStatus:
     version: str | None = None
 
 
+@runtime_checkable
 class Backend(Protocol):
     """Something that renders a request and computes the photometric loss."""
 
@@ -80,6 +81,7 @@ class Backend(Protocol):
         """See `Ops.l1_ssim`."""
 
 
+@runtime_checkable
 class Ops(Protocol):
     """Three differentiable steps and one loss; the pipeline makes a rasterizer of them.
 

@@ -26,12 +26,14 @@ class GsplatBackend:
 
     Args:
         module: The imported package, its extension loaded.
+        device_type: Kind of device it takes tensors on.
     """
 
     name = "gsplat"
 
-    def __init__(self, module: ModuleType) -> None:
+    def __init__(self, module: ModuleType, *, device_type: str = "cuda") -> None:
         self._module = module
+        self._device_type = device_type
 
     def rasterize(self, request: RenderRequest) -> tuple[Float[Tensor, "c h w d"], Float[Tensor, "c h w 1"], Meta]:
         """Renders one request; see `rasterization`."""
@@ -56,8 +58,10 @@ class GsplatBackend:
     def _check(self, request: RenderRequest) -> None:
         if request.means.dtype != torch.float32:
             raise Unsupported(f"{request.means.dtype}", backend=self.name, remedy="give torch.float32")
-        if request.means.device.type != "cuda":
-            raise RasterizerError(f"backend 'gsplat' needs CUDA tensors; means is on {request.means.device}")
+        if request.means.device.type != self._device_type:
+            raise RasterizerError(
+                f"backend 'gsplat' needs tensors on '{self._device_type}'; means is on '{request.means.device}'"
+            )
         if request.weights is True:
             raise Unsupported(
                 "weights=True (it lacks weight_max)", backend=self.name, remedy="weights='sum' gives weight_sum alone"

@@ -17,7 +17,7 @@ Path = Literal["auto", "dense", "tiled"]
 DENSE_MAX_CELLS = 1 << 20
 """Below this many splat-pixel pairs, and only there, all of them are computed at once."""
 
-TILED_MAX_CELLS = 1 << 20
+TILED_MAX_CELLS = 1 << 18
 """Most splat-pixel pairs held at once by the tiled path; about 100 bytes each while gradients are computed."""
 
 TILED_MAX_LENGTH = 256
