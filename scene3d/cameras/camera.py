@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
+from scene3d.cameras.models import CameraModel, pinhole_of
 from scene3d.errors import InputError
 from scene3d.geometry.similarity import Similarity
 
@@ -35,6 +36,12 @@ class Camera:
         rotation = self.cam_from_world[:3, :3]
         if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-4 or np.linalg.det(rotation) < 0:
             raise InputError("a camera's rotation is not a rotation matrix")
+
+    @classmethod
+    def behind(cls, lens: CameraModel, cam_from_world: Float[np.ndarray, "4 4"]) -> "Camera":
+        """The pinhole camera that replaces a lens; see `pinhole_of` for its size and field."""
+        pinhole = pinhole_of(lens)
+        return cls(width=pinhole.width, height=pinhole.height, K=pinhole.K, cam_from_world=cam_from_world)
 
     @property
     def world_from_cam(self) -> Float[np.ndarray, "4 4"]:

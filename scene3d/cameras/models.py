@@ -1,6 +1,7 @@
 """Owns the lens models of the COLMAP family: names, parameters, projection, and the pinhole that replaces them."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -142,6 +143,7 @@ def pinhole_of(model: CameraModel) -> CameraModel:
     return CameraModel(name="PINHOLE", width=width, height=height, params=(fx, fy, x_offset, y_offset))
 
 
+@lru_cache(maxsize=1024)
 def _inner_borders(model: CameraModel) -> tuple[float, float, float, float]:
     """Left, right, top and bottom of the largest blank-free rectangle on the plane z = 1, bounded in angle."""
     xs, ys = np.arange(model.width) + 0.5, np.arange(model.height) + 0.5

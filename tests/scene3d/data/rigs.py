@@ -1,16 +1,20 @@
-"""Small captures with a known up direction, made of cameras and points alone: no image is ever drawn."""
+"""Small captures with a known up direction, made of cameras and points; written to disk with noise for photographs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from scene3d.cameras.camera import Camera
+from scene3d.cameras.models import CameraModel
 from scene3d.cameras.trajectories import look_at
 from scene3d.data.capture import Capture, SparsePoints, View
+from scene3d.geometry.rotations import quats_from_matrices
 from scene3d.geometry.similarity import Similarity
+from scene3d.io.colmap import ColmapImage, ColmapModel, ColmapPoints, write_colmap
 from scene3d.seeding import make_numpy_generator
 
 K = np.array([[60.0, 0, 40], [0, 60, 30], [0, 0, 1]])
@@ -146,3 +150,53 @@ def cloud_before_cameras() -> Capture:
 def moved(capture: Capture, move: Similarity) -> Capture:
     """As if structure from motion had come out in another frame."""
     return replace(capture.transformed(move), world_from_capture=Similarity.identity())
+
+
+def colmap_model_of(capture: Capture, lens: CameraModel | None = None) -> ColmapModel:
+    """The capture as structure from motion would have left it, one lens for all; points keep their tracks."""
+    first = capture.views[0].camera if capture.views else make_camera((0, 0, 1), (0, 0, 0))
+    params = (float(first.K[0, 0]), float(first.K[1, 1]), float(first.K[0, 2]), float(first.K[1, 2]))
+    lens = lens or CameraModel(name="PINHOLE", width=first.width, height=first.height, params=params)
+    points = capture.points
+    images = []
+    keypoint_of_entry = np.zeros(len(points.track_views), np.int64)
+    for index, view in enumerate(capture.views):
+        entries = np.nonzero(points.track_views == index)[0]
+        keypoint_of_entry[entries] = np.arange(len(entries))
+        pose = view.camera.cam_from_world
+        images.append(
+            ColmapImage(
+                id=index + 1,
+                name=view.name,
+                camera_id=1,
+                qvec=quats_from_matrices(pose[:3, :3]),
+                tvec=pose[:3, 3],
+                keypoints=np.full((len(entries), 2), 1.0),
+                point_ids=points.track_points[entries] + 1,
+            )
+        )
+    colmap_points = ColmapPoints(
+        ids=np.arange(1, len(points) + 1),
+        positions=points.positions,
+        colors=points.colors,
+        errors_px=points.errors_px,
+        track_offsets=points.track_offsets,
+        track_image_ids=points.track_views + 1,
+        track_keypoints=keypoint_of_entry,
+    )
+    return ColmapModel(cameras={1: lens}, images=tuple(images), points=colmap_points)
+
+
+def write_capture(
+    root: Path, capture: Capture, *, lens: CameraModel | None = None, size: tuple[int, int] | None = None
+) -> Path:
+    """A folder as a person would bring it: images/ with noise pictures and sparse/0."""
+    model = colmap_model_of(capture, lens)
+    write_colmap(root / "sparse" / "0", model)
+    rng = make_numpy_generator(0, "photographs")
+    width, height = size or (model.cameras[1].width, model.cameras[1].height)
+    for view in capture.views:
+        path = root / "images" / view.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
+    return root
