@@ -9,6 +9,7 @@ from scene3d.io import colmap_binary, colmap_text
 from scene3d.io.atomic import make_folder, replace_file
 from scene3d.io.colmap_checks import checked_model
 from scene3d.io.colmap_model import NO_POINT, ColmapImage, ColmapModel, ColmapPoints
+from scene3d.io.colmap_transform import cam_from_world, transform_colmap
 from scene3d.io.findings import Finding, Severity
 from scene3d.io.opening import map_file, read_file_bytes
 from scene3d.limits import MAX_COLMAP_BINARY_BYTES, MAX_COLMAP_TEXT_BYTES
@@ -18,8 +19,10 @@ __all__ = [
     "ColmapImage",
     "ColmapModel",
     "ColmapPoints",
+    "cam_from_world",
     "find_colmap_suffix",
     "read_colmap",
+    "transform_colmap",
     "write_colmap",
 ]
 

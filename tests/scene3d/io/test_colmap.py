@@ -8,11 +8,22 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
+from scipy.spatial.transform import Rotation
 
 from scene3d.cameras.models import CameraModel
 from scene3d.errors import InputError, LimitExceeded
+from scene3d.geometry.similarity import Similarity
 from scene3d.io import colmap_binary
-from scene3d.io.colmap import NO_POINT, ColmapImage, ColmapModel, ColmapPoints, read_colmap, write_colmap
+from scene3d.io.colmap import (
+    NO_POINT,
+    ColmapImage,
+    ColmapModel,
+    ColmapPoints,
+    cam_from_world,
+    read_colmap,
+    transform_colmap,
+    write_colmap,
+)
 from scene3d.io.colmap_model import PARAMETER_COUNTS, find_indices
 from tests.helpers import shared_data
 
@@ -161,6 +172,21 @@ def test_ids_are_found_whether_dense_or_sparse(spread: int) -> None:
     wanted = np.array([11, 4, 3, 7, -1, 12, 0, 10**15]) * spread
     assert find_indices(ids, wanted).tolist() == [2, -1, 1, 0, -1, -1, -1, -1]
     assert find_indices(ids[:0], wanted[:2]).tolist() == [-1, -1]
+
+
+def test_a_moved_model_sees_every_point_at_the_same_pixel(tmp_path: Path) -> None:
+    model = small_model()
+    turn = Rotation.from_euler("xyz", [0.3, -1.1, 2.0]).as_matrix()
+    moved = transform_colmap(model, Similarity(2.5, turn, np.array([10.0, -3.0, 0.5])))
+    for before, after in zip(model.images, moved.images, strict=True):
+        old, new = cam_from_world(before), cam_from_world(after)
+        in_old = model.points.positions @ old[:3, :3].T + old[:3, 3]
+        in_new = moved.points.positions @ new[:3, :3].T + new[:3, 3]
+        np.testing.assert_allclose(in_new, 2.5 * in_old, atol=1e-12)
+    write_colmap(tmp_path, moved)
+    truth = pycolmap.Reconstruction(tmp_path)
+    pose = truth.images[7].cam_from_world().matrix()
+    np.testing.assert_allclose(pose, cam_from_world(moved.images[2])[:3], atol=1e-12)
 
 
 def test_a_model_without_points_is_read_and_says_so(tmp_path: Path) -> None:
