@@ -2,6 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+OptionalPath = Annotated[Path | None, arg(metavar="PATH")]
+"""A path that need not be given, without `{None}` in the help."""
 
 PRESETS: Mapping[str, Mapping[str, object]] = {
     "fast": {"iterations": 2000, "image_scale": 0.5},

@@ -9,7 +9,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from app.errors import ExitCode
-from app.settings_flags import PRESETS, find_flag, find_path
+from app.settings_flags import PRESETS, OptionalPath, find_flag, find_path
 from scene3d.config import choose_preset, load_settings
 from scene3d.events import Reporter
 from scene3d.training.settings import ReconstructSettings
@@ -32,7 +32,7 @@ class Reconstruct:
     preset: Literal["fast", "default", "high"] = "default"
     """Where the settings start: fast is for a first look, high for a long night."""
 
-    config: Path | None = None
+    config: OptionalPath = None
     """YAML file with settings, stronger than the preset."""
 
     resume: bool = False
@@ -63,6 +63,37 @@ def run(command: Reconstruct, reporter: Reporter) -> int:
     """Find poses if there are none, train, and measure."""
     from scene3d.training.run import reconstruct
 
-    result = reconstruct(command.capture, command.output, command.settings, resume=command.resume, reporter=reporter)
+    capture = find_capture(command, reporter)
+    result = reconstruct(capture, command.output, command.settings, resume=command.resume, reporter=reporter)
     print(f"{result.num_gaussians:,} Gaussians in {result.run.merged_scene}, trained for {result.train_seconds:.0f} s")
-    return ExitCode.DONE
+    return measure(command, reporter) if command.evaluate else ExitCode.DONE
+
+
+def find_capture(command: Reconstruct, reporter: Reporter) -> Path:
+    """The capture to train from; for a folder with photographs only, one is made beside the run folder."""
+    from app.scenes import holds_only_photographs
+
+    if not holds_only_photographs(command.capture):
+        return command.capture
+    from scene3d.data.sfm.prepare import prepare_capture
+    from scene3d.data.sfm.settings import PrepareSettings
+
+    made = command.output.with_name(f"{command.output.name}-capture")
+    if (made / "prepare.json").is_file():
+        reporter.note(f"poses were found before, in {made}")
+        return made
+    reporter.note(f"there are no poses in {command.capture}; finding them first, result in {made}")
+    prepare_capture(command.capture, made, PrepareSettings(seed=command.settings.seed), reporter=reporter)
+    return made
+
+
+def measure(command: Reconstruct, reporter: Reporter) -> int:
+    """What `scene3d evaluate` does, with its defaults."""
+    from app.evaluating import evaluate_run, format_table
+    from scene3d.training.evaluation import EvaluationSettings
+
+    settings = EvaluationSettings(backend=command.settings.backend)
+    record, code = evaluate_run(command.output, settings, reporter)
+    print(format_table(record))
+    print(f"report in {command.output / 'report.html'}")
+    return code
