@@ -1,6 +1,7 @@
 """Owns `scene3d render`."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -104,8 +105,8 @@ def run(command: Render, reporter: Reporter) -> int:
         return ExitCode.DONE
     folder = command.output or (scene.run.root / "renders" if scene.run else command.scene.with_suffix(".renders"))
     folder.mkdir(parents=True, exist_ok=True)
-    for name, frame in zip(cameras, frames, strict=True):
-        write_image(folder / name_picture(name, depth=command.depth), frame)
+    for name, frame in zip(name_pictures(cameras, depth=command.depth), frames, strict=True):
+        write_image(folder / name, frame)
     print(f"{len(cameras)} pictures in {folder}")
     return ExitCode.DONE
 
@@ -171,11 +172,13 @@ def make_default_camera() -> "Camera":
     return Camera(width=width, height=height, K=K, cam_from_world=np.eye(4))
 
 
-def name_picture(name: str, *, depth: bool) -> str:
-    """A view's name as the name of a picture: folders become part of the name."""
-    stem = name.rsplit(".", 1)[0] if "." in name else name
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", stem)[-100:]
-    return f"{safe}{'_depth' if depth else ''}.png"
+def name_pictures(names: Iterable[str], *, depth: bool) -> list[str]:
+    """File names for pictures of views: folders become part of the name; where two are the same, all get a number."""
+    ending = "_depth.png" if depth else ".png"
+    stems = [re.sub(r"[^A-Za-z0-9._-]", "_", re.sub(r"\.[A-Za-z]+$", "", name)).lstrip(".")[-100:] for name in names]
+    if len(set(stems)) < len(stems):
+        stems = [f"{number:04d}_{stem}" for number, stem in enumerate(stems)]
+    return [stem + ending for stem in stems]
 
 
 def _resize(camera: "Camera", width: int | None) -> "Camera":
