@@ -42,7 +42,7 @@ struct S3dBlend {
     const int32_t *radii;                                        // [c,n,2]
     const float *backgrounds;                                    // [c,d] or null
     float *image, *alphas;                                       // [c,h,w,d] [c,h,w]
-    float *weight_sum, *weight_max, *median_depth;               // [c,n] [c,n] [c,h,w]; null when not wanted
+    float *weight_sum, *weight_max, *median_depth;               // [c,n] [c,n] both or none; [c,h,w]
     const float *v_image, *v_alphas;
     float *v_means2d, *v_conics, *v_colors, *v_opacities, *v_backgrounds;
     float *v_means2d_abs; // [c,n,2]

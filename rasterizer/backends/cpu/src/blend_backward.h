@@ -26,49 +26,53 @@ class BackwardTile {
                  double *v_background)
         : args_(args), bins_(state.bins), grid_(args.width, args.height), frame_(tile, grid_), camera_(camera),
           first_(bins_.tile_starts[tile]), count_(bins_.tile_starts[tile + 1] - first_),
-          channels_(CHANNELS > 0 ? CHANNELS : args.num_channels), slots_(slots) {
+          num_channels_(args.num_channels), slots_(slots), slot_size_(SlotLayout{args.num_channels, ABSOLUTE}.size()) {
         read_pixels(state);
         if (v_background != nullptr) sum_background(state, v_background);
     }
 
     void run() {
-        const int64_t size = SlotLayout{channels_, ABSOLUTE}.size();
         int64_t i = 0;
         update_alive(0);
         for (; i < count_; ++i) {
             if (i >= next_row_end_) update_alive(static_cast<int32_t>(i));
-            if (alive_ == 0) break;
-            walk(static_cast<int32_t>(i), slots_ + bins_.entries[first_ + i].slot * size);
+            if (!any_alive_) break;
+            walk(static_cast<int32_t>(i));
         }
-        for (; i < count_; ++i) memset(slots_ + bins_.entries[first_ + i].slot * size, 0, sizeof(float) * size);
+        for (; i < count_; ++i) {
+            const int64_t slot = bins_.entries[first_ + i].slot;
+            memset(slots_ + slot * slot_size_, 0, sizeof(float) * slot_size_);
+        }
     }
 
   private:
+    S3D_INLINE int channels() const { return CHANNELS > 0 ? CHANNELS : num_channels_; }
+
     void read_pixels(const CameraState &state) {
         const int64_t image = int64_t(camera_) * args_.width * args_.height;
-        memset(v_color_, 0, sizeof(float) * TILE_PIXELS * channels_);
+        memset(v_color_, 0, sizeof(float) * TILE_PIXELS * channels());
         for (int p = 0; p < TILE_PIXELS; ++p) transmittance_[p] = 1.0f, remaining_[p] = 0.0f, stop_[p] = 0;
-        for (int row = 0; row < TILE_HEIGHT; ++row) row_end_[row] = 0;
+        memset(row_end_, 0, sizeof row_end_);
         for (int row = 0; row < frame_.rows; ++row) {
             for (int column = 0; column < frame_.columns; ++column) {
                 const int p = row * TILE_WIDTH + column;
                 const int64_t pixel = frame_.pixel(grid_, row) + column;
                 const float v_alpha = args_.v_alphas == nullptr ? 0.0f : args_.v_alphas[image + pixel];
                 float rest = -v_alpha * state.transmittance[pixel];
-                for (int k = 0; k < channels_ && args_.v_image != nullptr; ++k) {
-                    const float v = args_.v_image[(image + pixel) * channels_ + k];
+                for (int k = 0; k < channels() && args_.v_image != nullptr; ++k) {
+                    const float v = args_.v_image[(image + pixel) * channels() + k];
                     v_color_[k * TILE_PIXELS + p] = v;
-                    rest += v * args_.image[(image + pixel) * channels_ + k];
+                    rest += v * args_.image[(image + pixel) * channels() + k];
                 }
                 remaining_[p] = rest;
                 stop_[p] = state.stop[pixel];
-                row_end_[row] = max_of(row_end_[row], stop_[p]);
+                row_end_[column / LANES][row] = max_of(row_end_[column / LANES][row], stop_[p]);
             }
         }
     }
 
     void sum_background(const CameraState &state, double *v_background) {
-        for (int k = 0; k < channels_; ++k) {
+        for (int k = 0; k < channels(); ++k) {
             double sum = 0;
             for (int row = 0; row < frame_.rows; ++row) {
                 for (int column = 0; column < frame_.columns; ++column) {
@@ -82,42 +86,44 @@ class BackwardTile {
 
     // Rows whose pixels have all ended are left out until the next row ends.
     void update_alive(int32_t position) {
-        alive_ = 0;
         next_row_end_ = NEVER;
-        for (int row = 0; row < TILE_HEIGHT; ++row) {
-            if (row_end_[row] <= position) continue;
-            alive_ |= 1u << row;
-            next_row_end_ = min_of(next_row_end_, row_end_[row]);
+        any_alive_ = false;
+        for (int v = 0; v < VECTORS_PER_ROW; ++v) {
+            alive_[v] = 0;
+            for (int row = 0; row < TILE_HEIGHT; ++row) {
+                if (row_end_[v][row] <= position) continue;
+                alive_[v] |= 1u << row;
+                next_row_end_ = min_of(next_row_end_, row_end_[v][row]);
+                any_alive_ = true;
+            }
         }
     }
 
-    S3D_INLINE void walk(int32_t position, float *slot) {
-        const TileEntry entry = bins_.entries[first_ + position];
-        if (position + 4 < count_) __builtin_prefetch(&bins_.splats[bins_.entries[first_ + position + 4].rank]);
-        const Splat &source = bins_.splats[entry.rank];
+    S3D_INLINE void walk(int32_t position) {
+        const TileEntry *entry = &bins_.entries[first_ + position];
+        if (position + 4 < count_) __builtin_prefetch(&bins_.splats[entry[4].splat]);
+        const Splat &source = bins_.splats[entry->splat];
         const SplatInTile splat(source, frame_);
-        const float *color = &bins_.colors[int64_t(entry.rank) * channels_];
+        const float *color = bins_.splats.color(entry->splat);
         vfloat moments[NUM_MOMENTS] = {};
         vfloat v_splat_color[CHANNELS > 0 ? CHANNELS : CHANNELS_MAX];
-        for (int k = 0; k < channels_; ++k) v_splat_color[k] = broadcast(0.0f);
+        for (int k = 0; k < channels(); ++k) v_splat_color[k] = broadcast(0.0f);
         vfloat absolute_x = broadcast(0.0f), absolute_y = broadcast(0.0f);
         const float schur_ratio = source.curve_y / source.curve_u;
-        for (uint32_t rows = splat.rows & alive_; rows != 0; rows &= rows - 1) {
-            const int row = __builtin_ctz(rows);
-            for (int v = 0; v < VECTORS_PER_ROW; ++v) {
+        for (int v = 0; v < VECTORS_PER_ROW; ++v) {
+            for (uint32_t rows = splat.rows[v] & alive_[v]; rows != 0; rows &= rows - 1) {
+                const int row = __builtin_ctz(rows), p = row * TILE_WIDTH + v * LANES;
                 const vfloat u = splat.dx[v] + splat.shift[row];
                 const vfloat exponent = splat.budget[row] - splat.curve_u * (u * u);
-                const int p = row * TILE_WIDTH + v * LANES;
                 const vmask active = both(at_most(broadcast(LOG2_ALPHA_MIN), exponent),
                                           less(broadcast(position), load<vint>(stop_ + p)));
-                if (!any(active)) continue;
                 const vfloat raw = exp2_bounded(exponent);
                 const vfloat alpha = smaller(raw, broadcast(ALPHA_MAX));
                 const vfloat before = load(transmittance_ + p);
                 const vfloat weight = keep(active, before * alpha);
                 store(transmittance_ + p, before - weight);
                 vfloat along = broadcast(0.0f); // c.v
-                for (int k = 0; k < channels_; ++k) {
+                for (int k = 0; k < channels(); ++k) {
                     const vfloat v_pixel = load(v_color_ + k * TILE_PIXELS + p);
                     along += color[k] * v_pixel;
                     v_splat_color[k] += weight * v_pixel;
@@ -143,11 +149,12 @@ class BackwardTile {
                 }
             }
         }
+        float *slot = slots_ + int64_t(entry->slot) * slot_size_;
         for (int m = 0; m < NUM_MOMENTS; ++m) slot[m] = sum_lanes(moments[m]);
-        for (int k = 0; k < channels_; ++k) slot[NUM_MOMENTS + k] = sum_lanes(v_splat_color[k]);
+        for (int k = 0; k < channels(); ++k) slot[NUM_MOMENTS + k] = sum_lanes(v_splat_color[k]);
         if (ABSOLUTE) {
-            slot[NUM_MOMENTS + channels_] = sum_lanes(absolute_x);
-            slot[NUM_MOMENTS + channels_ + 1] = sum_lanes(absolute_y);
+            slot[NUM_MOMENTS + channels()] = sum_lanes(absolute_x);
+            slot[NUM_MOMENTS + channels() + 1] = sum_lanes(absolute_y);
         }
     }
 
@@ -157,52 +164,63 @@ class BackwardTile {
     const TileFrame frame_;
     const int camera_;
     const int64_t first_, count_;
-    const int channels_;
+    const int num_channels_;
     float *const slots_;
-    uint32_t alive_ = 0;
+    const int slot_size_;
+    bool any_alive_ = false;
+    uint32_t alive_[VECTORS_PER_ROW];
     int32_t next_row_end_ = 0;
-    int32_t row_end_[TILE_HEIGHT];
+    int32_t row_end_[VECTORS_PER_ROW][TILE_HEIGHT]; // list position behind which no pixel there is open
     alignas(64) float transmittance_[TILE_PIXELS];
     alignas(64) float remaining_[TILE_PIXELS]; // R above
     alignas(64) int32_t stop_[TILE_PIXELS];
     alignas(64) float v_color_[TILE_PIXELS * (CHANNELS > 0 ? CHANNELS : CHANNELS_MAX)];
 };
 
-// Adds up a splat's slots in tile order and turns the moments into gradients.
+// Adds up a splat's slots in their order and turns the moments into gradients.
 class SlotSum {
   public:
     SlotSum(const S3dBlend &args, int camera, const Bins &bins, const float *slots, SlotLayout layout)
         : args_(args), first_(int64_t(camera) * args.num_gaussians), bins_(bins), slots_(slots), layout_(layout) {}
 
-    void clear() const {
-        const int64_t n = args_.num_gaussians;
-        clear_part(args_.v_means2d, 2 * n), clear_part(args_.v_conics, 3 * n), clear_part(args_.v_opacities, n);
-        clear_part(args_.v_colors, args_.num_channels * n), clear_part(args_.v_means2d_abs, 2 * n);
+    // Writes the rows of the splats [begin, end) and of all culled Gaussians in front of each of them.
+    void run(int64_t begin, int64_t end) const {
+        int64_t row = begin == 0 ? 0 : bins_.splats.gaussians[begin];
+        for (int64_t splat = begin; splat < end; ++splat) {
+            const int64_t gaussian = bins_.splats.gaussians[splat];
+            clear(row, gaussian);
+            write(splat, first_ + gaussian);
+            row = gaussian + 1;
+        }
+        clear(row, end == bins_.splats.count ? args_.num_gaussians : bins_.splats.gaussians[end]);
     }
 
-    void run(int64_t rank) const {
-        double sums[NUM_MOMENTS + CHANNELS_MAX + 2] = {};
+  private:
+    void clear(int64_t from, int64_t to) const {
+        if (from == to) return;
+        clear_part(args_.v_means2d, 2, from, to), clear_part(args_.v_conics, 3, from, to);
+        clear_part(args_.v_opacities, 1, from, to), clear_part(args_.v_colors, args_.num_channels, from, to);
+        clear_part(args_.v_means2d_abs, 2, from, to);
+    }
+    void clear_part(float *base, int width, int64_t from, int64_t to) const {
+        if (base != nullptr) memset(base + (first_ + from) * width, 0, sizeof(float) * width * (to - from));
+    }
+
+    void write(int64_t splat, int64_t i) const {
+        const int64_t slot_begin = bins_.slot_starts[splat], slot_end = bins_.slot_starts[splat + 1];
+        // One that touches no tile may be poisoned, and zero times NaN is NaN.
+        if (slot_begin == slot_end) return clear(i - first_, i - first_ + 1);
+        double sums[NUM_MOMENTS + CHANNELS_MAX + 2];
         const int size = layout_.size();
-        for (int64_t slot = bins_.slot_starts[rank]; slot < bins_.slot_starts[rank + 1]; ++slot) {
+        for (int k = 0; k < size; ++k) sums[k] = 0;
+        for (int64_t slot = slot_begin; slot < slot_end; ++slot) {
             for (int k = 0; k < size; ++k) sums[k] += static_cast<double>(slots_[slot * size + k]);
         }
-        const Splat &splat = bins_.splats[rank];
-        const int64_t i = first_ + splat.gaussian;
-        if (splat.reach_y < 0.0f) return;
-        write_geometry(i, splat, sums);
+        write_geometry(i, bins_.splats[splat], sums);
         if (args_.v_opacities != nullptr) args_.v_opacities[i] = float(sums[G] / double(args_.opacities[i]));
         for (int k = 0; k < layout_.channels && args_.v_colors != nullptr; ++k) {
             args_.v_colors[i * layout_.channels + k] = float(sums[NUM_MOMENTS + k]);
         }
-    }
-
-  private:
-    void clear_part(float *base, int64_t count) const {
-        if (base == nullptr) return;
-        float *const begin = base + first_ / max_of<int64_t>(args_.num_gaussians, 1) * count;
-        parallel_chunks(args_.num_threads, count, 1 << 18, [&](int64_t, int64_t from, int64_t to) {
-            memset(begin + from, 0, sizeof(float) * (to - from));
-        });
     }
 
     void write_geometry(int64_t i, const Splat &splat, const double *sums) const {
@@ -245,10 +263,9 @@ void blend_camera_backward_of(const S3dBlend &args, int camera, const CameraStat
         BackwardTile<CHANNELS, ABSOLUTE>(args, state, camera, tile, slots.get(), v).run();
     });
     const SlotSum sum(args, camera, state.bins, slots.get(), layout);
-    sum.clear();
-    parallel_chunks(args.num_threads, state.bins.num_visible, 1024, [&](int64_t, int64_t begin, int64_t end) {
-        for (int64_t rank = begin; rank < end; ++rank) sum.run(rank);
-    });
+    if (state.bins.splats.count == 0) sum.run(0, 0);
+    parallel_chunks(args.num_threads, state.bins.splats.count, 1024,
+                    [&](int64_t, int64_t begin, int64_t end) { sum.run(begin, end); });
     for (int k = 0; k < args.num_channels && wants_background; ++k) {
         double total = 0;
         for (int64_t tile = 0; tile < grid.count(); ++tile) total += v_background[tile * args.num_channels + k];

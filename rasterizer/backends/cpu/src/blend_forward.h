@@ -17,7 +17,7 @@ class ForwardTile {
     ForwardTile(const S3dBlend &args, const CameraState &state, int camera, int64_t tile, WeightSlot *weights)
         : args_(args), bins_(state.bins), state_(state), grid_(args.width, args.height), frame_(tile, grid_),
           camera_(camera), first_(bins_.tile_starts[tile]), count_(bins_.tile_starts[tile + 1] - first_),
-          channels_(CHANNELS > 0 ? CHANNELS : args.num_channels), weights_(weights) {
+          num_channels_(args.num_channels), weights_(weights) {
         for (int row = 0; row < TILE_HEIGHT; ++row) {
             for (int column = 0; column < TILE_WIDTH; ++column) {
                 const int p = row * TILE_WIDTH + column;
@@ -28,13 +28,13 @@ class ForwardTile {
                 if (EXTRAS) median_[p] = 0.0f;
             }
         }
-        memset(color_, 0, sizeof(float) * TILE_PIXELS * channels_);
-        alive_ = (1u << frame_.rows) - 1;
+        memset(color_, 0, sizeof(float) * TILE_PIXELS * channels());
+        for (uint32_t &rows : alive_) rows = static_cast<uint32_t>((uint64_t{1} << frame_.rows) - 1);
     }
 
     void run() {
         int64_t i = 0;
-        for (; i < count_ && alive_ != 0; ++i) add(i);
+        for (; i < count_ && any_alive(); ++i) add(i);
         if (EXTRAS && weights_ != nullptr) {
             for (; i < count_; ++i) weights_[bins_.entries[first_ + i].slot] = {0.0f, 0.0f};
         }
@@ -42,72 +42,66 @@ class ForwardTile {
     }
 
   private:
+    S3D_INLINE int channels() const { return CHANNELS > 0 ? CHANNELS : num_channels_; }
+
+    S3D_INLINE bool any_alive() const {
+        uint32_t rows = 0;
+        for (int v = 0; v < VECTORS_PER_ROW; ++v) rows |= alive_[v];
+        return rows != 0;
+    }
+
     S3D_INLINE void add(int64_t i) {
-        const TileEntry entry = bins_.entries[first_ + i];
-        if (i + 4 < count_) __builtin_prefetch(&bins_.splats[bins_.entries[first_ + i + 4].rank]);
-        const SplatInTile splat(bins_.splats[entry.rank], frame_);
-        const float *color = &bins_.colors[int64_t(entry.rank) * channels_];
+        const TileEntry *entry = &bins_.entries[first_ + i];
+        if (i + 4 < count_) __builtin_prefetch(&bins_.splats[entry[4].splat]);
+        const SplatInTile splat(bins_.splats[entry->splat], frame_);
+        const float *color = bins_.splats.color(entry->splat);
         vfloat weight_sum = broadcast(0.0f), weight_max = broadcast(0.0f);
-        for (uint32_t rows = splat.rows & alive_; rows != 0; rows &= rows - 1) {
-            const int row = __builtin_ctz(rows);
-            for (int v = 0; v < VECTORS_PER_ROW; ++v) {
+        for (int v = 0; v < VECTORS_PER_ROW; ++v) {
+            for (uint32_t rows = splat.rows[v] & alive_[v]; rows != 0; rows &= rows - 1) {
+                const int row = __builtin_ctz(rows), p = row * TILE_WIDTH + v * LANES;
                 const vfloat u = splat.dx[v] + splat.shift[row];
                 const vfloat exponent = splat.budget[row] - splat.curve_u * (u * u);
-                const int p = row * TILE_WIDTH + v * LANES;
                 const vfloat before = load(transmittance_ + p);
-                const vmask active =
-                    both(at_most(broadcast(LOG2_ALPHA_MIN), exponent), less(broadcast(0.0f), before));
-                if (!any(active)) continue;
+                const vmask active = both(at_most(broadcast(LOG2_ALPHA_MIN), exponent), less(broadcast(0.0f), before));
                 const vfloat alpha = smaller(exp2_bounded(exponent), broadcast(ALPHA_MAX));
                 vfloat weight = keep(active, before * alpha);
                 vfloat after = before - weight;
                 const vmask ends = both(active, at_most(after, broadcast(TRANSMITTANCE_MIN)));
                 if (any(ends)) {
+                    // The splat itself is not added to the pixels it ends.
                     weight = keep(but_not(active, ends), weight);
-                    after = end_pixels(p, static_cast<int32_t>(i), ends, before, before - weight);
+                    after = select(ends, -before, before - weight);
+                    store(stop_ + p, select(ends, broadcast(static_cast<int32_t>(i)), load<vint>(stop_ + p)));
+                    if (!any(less(broadcast(0.0f), after))) alive_[v] &= ~(1u << row);
                 }
                 store(transmittance_ + p, after);
-                for (int k = 0; k < channels_; ++k) {
+                for (int k = 0; k < channels(); ++k) {
                     float *sum = color_ + k * TILE_PIXELS + p;
                     store(sum, load(sum) + color[k] * weight);
                 }
                 if (EXTRAS) {
                     weight_sum += weight;
                     weight_max = larger(weight_max, weight);
-                    note_median(p, before, after, entry.rank);
+                    note_median(p, before, after, entry->splat);
                 }
             }
         }
-        if (EXTRAS && weights_ != nullptr) weights_[entry.slot] = {sum_lanes(weight_sum), max_lanes(weight_max)};
+        if (EXTRAS && weights_ != nullptr) weights_[entry->slot] = {sum_lanes(weight_sum), max_lanes(weight_max)};
     }
 
-    // Marks the pixels for which this splat would be too much; the splat itself is not added there.
-    vfloat end_pixels(int p, int32_t position, vmask ends, vfloat before, vfloat after) {
-        store(stop_ + p, select(ends, broadcast(position), load<vint>(stop_ + p)));
-        const vfloat marked = select(ends, -before, after);
-        const int row = p / TILE_WIDTH;
-        bool row_alive = any(less(broadcast(0.0f), marked));
-        for (int v = 0; v < VECTORS_PER_ROW; ++v) {
-            const int other = row * TILE_WIDTH + v * LANES;
-            if (other != p) row_alive |= any(less(broadcast(0.0f), load(transmittance_ + other)));
-        }
-        if (!row_alive) alive_ &= ~(1u << row);
-        return marked;
-    }
-
-    S3D_INLINE void note_median(int p, vfloat before, vfloat after, int32_t rank) {
+    S3D_INLINE void note_median(int p, vfloat before, vfloat after, int32_t splat) {
         if (args_.median_depth == nullptr) return;
         // `after` is negative where the pixel has just ended without the splat.
         const vmask crosses = both(less(broadcast(0.5f), before),
                                    both(at_most(after, broadcast(0.5f)), less(broadcast(0.0f), after)));
         if (!any(crosses)) return;
-        const int64_t gaussian = int64_t(camera_) * args_.num_gaussians + bins_.splats[rank].gaussian;
+        const int64_t gaussian = int64_t(camera_) * args_.num_gaussians + bins_.splats.gaussians[splat];
         store(median_ + p, select(crosses, broadcast(args_.depths[gaussian]), load(median_ + p)));
     }
 
     void write() {
         const int64_t image = int64_t(camera_) * args_.width * args_.height;
-        const float *background = args_.backgrounds == nullptr ? nullptr : args_.backgrounds + camera_ * channels_;
+        const float *background = args_.backgrounds == nullptr ? nullptr : args_.backgrounds + camera_ * channels();
         for (int row = 0; row < frame_.rows; ++row) {
             for (int column = 0; column < frame_.columns; ++column) {
                 const int p = row * TILE_WIDTH + column;
@@ -117,8 +111,8 @@ class ForwardTile {
                 state_.stop[pixel] = stop_[p];
                 args_.alphas[image + pixel] = 1.0f - left;
                 if (EXTRAS && args_.median_depth != nullptr) args_.median_depth[image + pixel] = median_[p];
-                float *out = args_.image + (image + pixel) * channels_;
-                for (int k = 0; k < channels_; ++k) {
+                float *out = args_.image + (image + pixel) * channels();
+                for (int k = 0; k < channels(); ++k) {
                     const float behind = background == nullptr ? 0.0f : left * background[k];
                     out[k] = color_[k * TILE_PIXELS + p] + behind;
                 }
@@ -133,9 +127,9 @@ class ForwardTile {
     const TileFrame frame_;
     const int camera_;
     const int64_t first_, count_;
-    const int channels_;
+    const int num_channels_;
     WeightSlot *const weights_;
-    uint32_t alive_; // bit per row that still has a pixel to fill
+    uint32_t alive_[VECTORS_PER_ROW]; // bit per row that still has a pixel to fill
     alignas(64) float transmittance_[TILE_PIXELS];
     alignas(64) int32_t stop_[TILE_PIXELS];
     alignas(64) float median_[EXTRAS ? TILE_PIXELS : 1];
@@ -144,19 +138,18 @@ class ForwardTile {
 
 inline void sum_weights(const S3dBlend &args, int camera, const Bins &bins, const WeightSlot *slots) {
     const int64_t first = int64_t(camera) * args.num_gaussians;
-    if (args.weight_sum != nullptr) memset(args.weight_sum + first, 0, sizeof(float) * args.num_gaussians);
-    if (args.weight_max != nullptr) memset(args.weight_max + first, 0, sizeof(float) * args.num_gaussians);
-    parallel_chunks(args.num_threads, bins.num_visible, 2048, [&](int64_t, int64_t begin, int64_t end) {
-        for (int64_t rank = begin; rank < end; ++rank) {
+    memset(args.weight_sum + first, 0, sizeof(float) * args.num_gaussians);
+    memset(args.weight_max + first, 0, sizeof(float) * args.num_gaussians);
+    parallel_chunks(args.num_threads, bins.splats.count, 4096, [&](int64_t, int64_t begin, int64_t end) {
+        for (int64_t splat = begin; splat < end; ++splat) {
             double sum = 0;
             float best = 0;
-            for (int64_t slot = bins.slot_starts[rank]; slot < bins.slot_starts[rank + 1]; ++slot) {
+            for (int64_t slot = bins.slot_starts[splat]; slot < bins.slot_starts[splat + 1]; ++slot) {
                 sum += static_cast<double>(slots[slot].sum);
                 best = max_of(best, slots[slot].max);
             }
-            const int64_t i = first + bins.splats[rank].gaussian;
-            if (args.weight_sum != nullptr) args.weight_sum[i] = static_cast<float>(sum);
-            if (args.weight_max != nullptr) args.weight_max[i] = best;
+            args.weight_sum[first + bins.splats.gaussians[splat]] = static_cast<float>(sum);
+            args.weight_max[first + bins.splats.gaussians[splat]] = best;
         }
     });
 }
@@ -164,7 +157,7 @@ inline void sum_weights(const S3dBlend &args, int camera, const Bins &bins, cons
 template <int CHANNELS, bool EXTRAS>
 void blend_camera_of(const S3dBlend &args, int camera, CameraState &state) {
     const TileGrid grid(args.width, args.height);
-    const bool wants_weights = args.weight_sum != nullptr || args.weight_max != nullptr;
+    const bool wants_weights = args.weight_sum != nullptr;
     Buffer<WeightSlot> weights(wants_weights ? state.bins.num_entries : 0);
     parallel_for(args.num_threads, grid.count(), [&](int64_t tile) {
         ForwardTile<CHANNELS, EXTRAS>(args, state, camera, tile, weights.get()).run();
@@ -187,7 +180,7 @@ inline void blend_camera(const S3dBlend &args, int camera, CameraState &state) {
     const int64_t num_pixels = int64_t(args.width) * args.height;
     state.transmittance.resize(num_pixels);
     state.stop.resize(num_pixels);
-    const bool extras = args.weight_sum != nullptr || args.weight_max != nullptr || args.median_depth != nullptr;
+    const bool extras = args.weight_sum != nullptr || args.median_depth != nullptr;
     if (extras) {
         blend_camera_with<true>(args, camera, state);
     } else {

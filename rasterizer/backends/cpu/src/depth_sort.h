@@ -1,4 +1,4 @@
-// Visible Gaussians of one camera in depth order, near to far; equal depths keep their order in the input.
+// Orders splats near to far; equal depths keep the order they came in.
 #pragma once
 
 #include "rows.h"
@@ -8,10 +8,9 @@ namespace SCENE3D_ISA_NS {
 constexpr int DIGIT_BITS = 11;
 constexpr int DIGITS = 1 << DIGIT_BITS;
 
-// Depth bits above, Gaussian number below: one array to move instead of two.
 struct DepthKey {
-    uint32_t depth;
-    int32_t gaussian;
+    uint32_t depth; // see ordered_bits
+    int32_t splat;
 };
 
 // Unsigned order of the result is the order of the floats, negative ones included.
@@ -80,34 +79,5 @@ class DepthSort {
     int num_threads_;
     Buffer<int64_t> histograms_;
 };
-
-// Fills `order` with the visible Gaussians and returns how many there are.
-inline int64_t sort_visible(const int32_t *radii, const float *depths, int64_t num_gaussians, int num_threads,
-                            Buffer<int32_t> &order) {
-    constexpr int64_t CHUNK = 8192;
-    const int64_t num_chunks = (num_gaussians + CHUNK - 1) / CHUNK;
-    Buffer<int64_t> starts(num_chunks + 1);
-    parallel_chunks(num_threads, num_gaussians, CHUNK, [&](int64_t chunk, int64_t begin, int64_t end) {
-        int64_t count = 0;
-        for (int64_t i = begin; i < end; ++i) count += radii[i * 2] > 0;
-        starts[chunk + 1] = count;
-    });
-    starts[0] = 0;
-    for (int64_t chunk = 0; chunk < num_chunks; ++chunk) starts[chunk + 1] += starts[chunk];
-    const int64_t num_visible = starts[num_chunks];
-    Buffer<DepthKey> keys(num_visible), spare(num_visible);
-    parallel_chunks(num_threads, num_gaussians, CHUNK, [&](int64_t chunk, int64_t begin, int64_t end) {
-        int64_t position = starts[chunk];
-        for (int64_t i = begin; i < end; ++i) {
-            if (radii[i * 2] > 0) keys[position++] = {ordered_bits(depths[i]), static_cast<int32_t>(i)};
-        }
-    });
-    const DepthKey *sorted = DepthSort(num_visible, num_threads).sort(keys.get(), spare.get());
-    order.resize(num_visible);
-    parallel_chunks(num_threads, num_visible, CHUNK, [&](int64_t, int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) order[i] = sorted[i].gaussian;
-    });
-    return num_visible;
-}
 
 }  // namespace SCENE3D_ISA_NS

@@ -45,6 +45,16 @@ S3D_INLINE void store_rows(float *base, const RowGroup &group, const vfloat (&va
     }
 }
 
+// Rows of [begin, end) that are not culled; `list` has room for all of them.
+S3D_INLINE int64_t list_visible(const int32_t *radii, int64_t begin, int64_t end, int32_t *list) {
+    int64_t count = 0;
+    for (int64_t i = begin; i < end; ++i) {
+        list[count] = static_cast<int32_t>(i);
+        count += radii[i * 2] > 0;
+    }
+    return count;
+}
+
 template <class Body>
 void parallel_for(int num_threads, int64_t count, const Body &body) {
     const auto call = [](void *context, int64_t task) { (*static_cast<const Body *>(context))(task); };

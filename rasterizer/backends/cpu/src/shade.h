@@ -22,15 +22,6 @@ struct Directions {
     }
 };
 
-S3D_INLINE int64_t list_visible(const int32_t *radii, int64_t begin, int64_t end, int32_t *list) {
-    int64_t count = 0;
-    for (int64_t i = begin; i < end; ++i) {
-        list[count] = static_cast<int32_t>(i);
-        count += radii[i * 2] > 0;
-    }
-    return count;
-}
-
 template <int DEGREE>
 S3D_INLINE void shade_group(const S3dShade &args, int camera, const RowGroup &group) {
     constexpr int K = Harmonics<DEGREE>::COUNT;

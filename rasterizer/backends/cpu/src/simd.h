@@ -73,6 +73,7 @@ S3D_INLINE vmask both(vmask a, vmask b) { return a & b; }
 S3D_INLINE vmask but_not(vmask a, vmask b) { return a & static_cast<vmask>(~b); }
 S3D_INLINE bool any(vmask m) { return m != 0; }
 S3D_INLINE bool lane_of(vmask m, int lane) { return (m >> lane) & 1; }
+S3D_INLINE uint32_t lane_bits(vmask m) { return m; }
 S3D_INLINE vmask first_lanes(int count) { return static_cast<vmask>((1u << count) - 1); }
 #else
 typedef vint vmask;
@@ -90,17 +91,22 @@ S3D_INLINE vmask first_lanes(int count) {
     for (int lane = 0; lane < LANES; ++lane) m[lane] = lane < count ? -1 : 0;
     return m;
 }
-S3D_INLINE bool any(vmask m) {
+// Bit i of the result is lane i.
+S3D_INLINE uint32_t lane_bits(vmask m) {
 #if defined(__AVX2__)
-    return _mm256_movemask_ps((__m256)m) != 0;
+    return static_cast<uint32_t>(_mm256_movemask_ps((__m256)m));
 #elif defined(__x86_64__)
-    return _mm_movemask_ps((__m128)m) != 0;
-#elif defined(__aarch64__)
+    return static_cast<uint32_t>(_mm_movemask_ps((__m128)m));
+#else
+    const vint weighted = m & vint{1, 2, 4, 8};
+    return static_cast<uint32_t>(weighted[0] | weighted[1] | weighted[2] | weighted[3]);
+#endif
+}
+S3D_INLINE bool any(vmask m) {
+#if defined(__aarch64__)
     return vmaxvq_u32((uint32x4_t)m) != 0;
 #else
-    int32_t found = 0;
-    for (int lane = 0; lane < LANES; ++lane) found |= m[lane];
-    return found != 0;
+    return lane_bits(m) != 0;
 #endif
 }
 #endif

@@ -29,29 +29,36 @@ struct TileFrame {
     int64_t pixel(const TileGrid &grid, int row) const { return int64_t(y0 + row) * grid.width + x0; }
 };
 
-// The terms of one splat that depend on the row or on the column only.
+// The terms of one splat that depend on the row or on the column only, and the rows it reaches.
 struct SplatInTile {
     alignas(64) float shift[TILE_HEIGHT];  // slope * dy
     alignas(64) float budget[TILE_HEIGHT]; // log2_opacity - curve_y * dy^2
     alignas(64) float dy[TILE_HEIGHT];
     vfloat dx[VECTORS_PER_ROW];
     vfloat curve_u;
-    uint32_t rows; // bit per row the ellipse reaches
+    uint32_t rows[VECTORS_PER_ROW]; // for each vector of a row, a bit per row the ellipse reaches there
 
     S3D_INLINE SplatInTile(const Splat &splat, const TileFrame &frame) {
-        const float top = splat.y - frame.y0 - 0.5f;
-        int first = static_cast<int>(max_of(__builtin_ceilf(top - splat.reach_y), 0.0f));
-        int end = static_cast<int>(min_of(__builtin_floorf(top + splat.reach_y), TILE_HEIGHT - 1.0f)) + 1;
-        rows = first < end ? ((1u << end) - 1) & ~((1u << first) - 1) : 0;
         const vfloat index = first_indices();
+        curve_u = broadcast(splat.curve_u);
+        for (int v = 0; v < VECTORS_PER_ROW; ++v) {
+            dx[v] = (index + (frame.x0 + v * LANES + 0.5f)) - splat.x;
+            rows[v] = 0;
+        }
         for (int row = 0; row < TILE_HEIGHT; row += LANES) {
             const vfloat d = (index + (frame.y0 + row + 0.5f)) - splat.y;
+            const vfloat row_shift = splat.slope * d, row_budget = splat.log2_opacity - splat.curve_y * d * d;
             store(dy + row, d);
-            store(shift + row, splat.slope * d);
-            store(budget + row, splat.log2_opacity - splat.curve_y * d * d);
+            store(shift + row, row_shift);
+            store(budget + row, row_budget);
+            for (int v = 0; v < VECTORS_PER_ROW; ++v) {
+                // Along a row alpha peaks where u = 0, or else at the end next to it.
+                const vfloat low = row_shift + dx[v][0], high = row_shift + dx[v][LANES - 1];
+                const vfloat nearest = larger(larger(low, -high), broadcast(0.0f));
+                const vmask reached = at_most(broadcast(LOG2_ALPHA_MIN), row_budget - curve_u * (nearest * nearest));
+                rows[v] |= lane_bits(reached) << row;
+            }
         }
-        for (int v = 0; v < VECTORS_PER_ROW; ++v) dx[v] = (index + (frame.x0 + v * LANES + 0.5f)) - splat.x;
-        curve_u = broadcast(splat.curve_u);
     }
 };
 
