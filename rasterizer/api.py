@@ -54,7 +54,7 @@ def rasterization(  # noqa: PLR0913  (the arguments are gsplat's)
     weights: Weights = False,
     median_depth: bool = False,
     **gsplat_only: Any,
-) -> tuple[Float[Tensor, "c h w d"], Float[Tensor, "c h w 1"], Meta]:
+) -> tuple[Float[Tensor, "c h w channels"], Float[Tensor, "c h w 1"], Meta]:
     """Render 3D Gaussians into a batch of pinhole images (Kerbl et al. 2023; arguments and meta follow gsplat 1.5.3).
 
     Each Gaussian is projected to a 2D one by the local affine approximation (Zwicker et al. 2001, EWA splatting),

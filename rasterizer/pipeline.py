@@ -30,7 +30,9 @@ class OpsBackend:
         """The name of the operations."""
         return self.ops.name
 
-    def rasterize(self, request: RenderRequest) -> tuple[Float[Tensor, "c h w d"], Float[Tensor, "c h w 1"], Meta]:
+    def rasterize(
+        self, request: RenderRequest
+    ) -> tuple[Float[Tensor, "c h w channels"], Float[Tensor, "c h w 1"], Meta]:
         """Renders one request; see `rasterization`."""
         splats = _make_splats(self.ops, request)
         blend = partial(_blend, self.ops, request)

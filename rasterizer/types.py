@@ -68,7 +68,9 @@ class Backend(Protocol):
     def name(self) -> str:
         """What it is asked for by."""
 
-    def rasterize(self, request: RenderRequest) -> tuple[Float[Tensor, "c h w d"], Float[Tensor, "c h w 1"], Meta]:
+    def rasterize(
+        self, request: RenderRequest
+    ) -> tuple[Float[Tensor, "c h w channels"], Float[Tensor, "c h w 1"], Meta]:
         """Images, alphas and meta, as `rasterization` returns them."""
 
     def l1_ssim(

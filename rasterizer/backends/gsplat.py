@@ -35,7 +35,9 @@ class GsplatBackend:
         self._module = module
         self._device_type = device_type
 
-    def rasterize(self, request: RenderRequest) -> tuple[Float[Tensor, "c h w d"], Float[Tensor, "c h w 1"], Meta]:
+    def rasterize(
+        self, request: RenderRequest
+    ) -> tuple[Float[Tensor, "c h w channels"], Float[Tensor, "c h w 1"], Meta]:
         """Renders one request; see `rasterization`."""
         self._check(request)
         request = cull_unsound(request)
