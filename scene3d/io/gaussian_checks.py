@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from scene3d.errors import InputError
@@ -63,3 +64,9 @@ def finite_mask(gaussians: Gaussians) -> Bool[Tensor, "n"]:
     finite &= torch.isfinite(gaussians.log_scales).all(dim=1) & torch.isfinite(gaussians.opacity_logits)
     finite &= torch.isfinite(gaussians.sh).all(dim=2).all(dim=1)
     return finite & (gaussians.log_scales <= _LARGEST_LOG_SCALE).all(dim=1)
+
+
+def opacity_logits_of_bytes(opacities: UInt8[np.ndarray, "n"]) -> Float[Tensor, "n"]:
+    """Logits of opacities rounded to bytes; the ends stand for a quarter step inside, because they have no logit."""
+    opacity = np.clip(opacities.astype(np.float32), 0.25, 254.75) / 255
+    return torch.from_numpy(np.log(opacity / (1 - opacity)).astype(np.float32))
