@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt32
 
-from scene3d.world.buildings import FLOOR_M, PLINTH_M
+from scene3d.world.building_parts import FLOOR_M, PLINTH_M
 from scene3d.world.noise import detail_noise, hash_cells, random_unit, step_coverage, stripe_coverage
 from scene3d.world.placement import linear_light
 from scene3d.world.solids import Blocks, Material

@@ -31,5 +31,5 @@ def paint_leaves(
     shade = (0.85 + 0.5 * gaps) * (0.55 + 0.45 * np.clip(level, 0, 1))
     warm = 1.0 + 0.18 * other[:, None] * [1.0, 0.35, -0.6]
     ruffled = normal + 0.9 * np.stack([leaves + 0.5 * clumps, other + fine, 0.8 * clumps + fine], axis=1)
-    ruffled /= np.sqrt((ruffled**2).sum(axis=1, keepdims=True)) + 1e-9
+    ruffled /= np.sqrt(np.einsum("ij,ij->i", ruffled, ruffled))[:, None] + 1e-9
     return color * warm * shade[:, None], ruffled

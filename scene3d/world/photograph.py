@@ -8,8 +8,8 @@ from jaxtyping import Float, Float32, Int, UInt8
 from scene3d.cameras.camera import Camera
 from scene3d.world.crop import Crop, PartKind
 from scene3d.world.light import Light, add_haze, make_light, sky_color
+from scene3d.world.patches import Patches, find_patches
 from scene3d.world.projection import Geometry, ParallelView, draw_camera, draw_parallel, make_geometry
-from scene3d.world.raster import SampleBuffer
 from scene3d.world.surfaces import SurfacePoints, paint_surface
 from scene3d.world.terrain import Bounds
 
@@ -90,6 +90,14 @@ def trace(studio: Studio, camera: Camera) -> Trace:
     return Trace(depth.reshape(shape), class_id.reshape(shape))
 
 
+def trace_depth(studio: Studio, camera: Camera) -> Float[np.ndarray, "h w"]:
+    """Exact depth at each pixel's centre, metres; 0 where there is only sky."""
+    buffer = draw_camera(studio.geometry, camera)
+    seen = buffer.index >= 0
+    depth = np.where(seen, 1.0 / np.where(seen, buffer.key, 1.0), 0.0)
+    return depth.reshape(camera.height, camera.width)
+
+
 def make_layout(geometry: Geometry, bounds: Bounds, pixel_m: float) -> LayoutMap:
     """Height and class of the topmost surface; two maps of the same pixel grid agree where they overlap."""
     width = round((bounds.x_max - bounds.x_min) / pixel_m)
@@ -122,49 +130,10 @@ def encode(light: Float[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
     return np.where(clipped <= 0.0031308, clipped * 12.92, 1.055 * clipped ** np.float32(1 / 2.4) - 0.055)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Patches:
-    """Parts of pixels that see one part of the scene: each is painted once, however many samples it has."""
-
-    position: Float[np.ndarray, "n 2"]
-    """Middle of the patch, pixels of the camera that is photographed."""
-
-    key: Float[np.ndarray, "n"]
-    index: Int[np.ndarray, "n"]
-    share: Float[np.ndarray, "n"]
-    """Of the pixel."""
-
-    pixel: Int[np.ndarray, "n"]
-
-
-def _find_patches(buffer: SampleBuffer, per_side: int) -> _Patches:
-    """Group the samples of each pixel by what they see."""
-    height, width, count = buffer.height // per_side, buffer.width // per_side, per_side**2
-
-    def by_pixel(values: np.ndarray) -> np.ndarray:
-        shape = (height, per_side, width, per_side)
-        return values.reshape(shape).transpose(0, 2, 1, 3).reshape(-1, count)
-
-    index, key = by_pixel(buffer.index), by_pixel(buffer.key)
-    row, column = np.divmod(np.arange(count), per_side)
-    offset = (np.stack([column, row], axis=1) + 0.5) / per_side  # [count, 2]
-    parts = []
-    for sample in range(count):
-        same = index == index[:, sample : sample + 1]
-        first = np.flatnonzero(~same[:, :sample].any(axis=1))
-        members = same[first].astype(np.float64)
-        number = members.sum(axis=1)
-        pixel_row, pixel_column = np.divmod(first, width)
-        position = members @ offset / number[:, None] + np.stack([pixel_column, pixel_row], axis=1)
-        mean_key = (members * key[first]).sum(axis=1) / number
-        parts.append((position, mean_key, index[first, sample], number / count, first))
-    return _Patches(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
 def _trace_light(studio: Studio, camera: Camera, per_side: int) -> Float[np.ndarray, "h w 3"]:
     """Linear light of each pixel."""
     fine = camera.resized(camera.width * per_side, camera.height * per_side)
-    patches = _find_patches(draw_camera(studio.geometry, fine), per_side)
+    patches = find_patches(draw_camera(studio.geometry, fine), per_side)
     light = np.zeros((len(patches.pixel), 3))
     seen, missed = np.flatnonzero(patches.index >= 0), np.flatnonzero(patches.index < 0)
     for start in range(0, len(seen), PATCHES_AT_ONCE):
@@ -180,7 +149,7 @@ def _trace_light(studio: Studio, camera: Camera, per_side: int) -> Float[np.ndar
 
 
 def _reflected_light(
-    studio: Studio, camera: Camera, patches: _Patches, some: Int[np.ndarray, "n"]
+    studio: Studio, camera: Camera, patches: Patches, some: Int[np.ndarray, "n"]
 ) -> Float[np.ndarray, "n 3"]:
     rays = _rays(camera, patches.position[some])
     surface = _seen_surface(studio, camera, rays, patches.key[some], patches.index[some])
@@ -189,7 +158,7 @@ def _reflected_light(
     color = studio.light.shade(paint.albedo, surface.points, surface.normal, paint.normal)
     shiny = np.flatnonzero(paint.gloss > 0)
     color[shiny] += _mirrored_sky(rays[shiny], paint.normal[shiny], paint.gloss[shiny])
-    return add_haze(color, np.sqrt((rays**2).sum(axis=1)) / patches.key[some])
+    return add_haze(color, np.sqrt(np.einsum("ij,ij->i", rays, rays)) / patches.key[some])
 
 
 def _rays(camera: Camera, position: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
@@ -215,8 +184,8 @@ def _seen_surface(
     depth = 1.0 / key
     points = camera.center + depth[:, None] * rays
     surface = _describe(studio.geometry, index, points, depth / camera.K[0, 0])
-    length = np.sqrt((rays**2).sum(axis=1))
-    facing = np.clip(-(rays * surface.normal).sum(axis=1) / length, 0.1, 1.0)
+    length = np.sqrt(np.einsum("ij,ij->i", rays, rays))
+    facing = np.clip(-np.einsum("ij,ij->i", rays, surface.normal) / length, 0.1, 1.0)
     # The geometric mean of the two sides of a slanted patch.
     return replace(surface, footprint=surface.footprint / np.sqrt(facing))
 

@@ -99,7 +99,7 @@ def draw_camera(geometry: Geometry, camera: Camera) -> SampleBuffer:
         one = center[ball]
         along = one[:, 0] * ray_x + one[:, 1] * ray_y + one[:, 2]
         length = ray_x * ray_x + ray_y * ray_y + 1.0
-        excess = (one * one).sum(axis=1) - radius[ball] ** 2
+        excess = np.einsum("ij,ij->i", one, one) - radius[ball] ** 2
         inside = along * along - length * excess
         hit = np.flatnonzero(inside >= 0)
         # The smaller root of |t ray - centre| = radius, as 1 / t: the larger root of the reversed polynomial.
@@ -136,8 +136,10 @@ def _project_triangles(geometry: Geometry, camera: Camera) -> ProjectedTriangles
     corners = geometry.triangles[seen] @ rotation.T + translation
     first, second, third = corners[:, 0], corners[:, 1], corners[:, 2]
     cross = np.stack([np.cross(second, third), np.cross(third, first), np.cross(first, second)], axis=1)
-    volume = (first * cross[:, 0]).sum(axis=1)
-    front = np.flatnonzero((volume < -1e-12) & (corners[:, :, 2].max(axis=1) > NEAR_M))
+    volume = np.einsum("ij,ij->i", first, cross[:, 0])
+    front = np.flatnonzero(
+        (volume < -1e-12) & (np.maximum(np.maximum(first[:, 2], second[:, 2]), third[:, 2]) > NEAR_M)
+    )
     boxes = _perspective_boxes(corners[front], camera.K)
     edges = (cross[front] / volume[front, None, None]) @ np.linalg.inv(camera.K)
     return ProjectedTriangles(edges=edges, keys=edges.sum(axis=1), boxes=boxes, index=seen[front])
@@ -159,19 +161,22 @@ def _find_in_view(
 
 def _perspective_boxes(corners: Float[np.ndarray, "t 3 3"], K: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "t 4"]:
     """Pixel boxes of what lies beyond the near plane."""
-    z = corners[:, :, 2]
-    following = np.roll(corners, -1, axis=1)
-    step = following[:, :, 2] - z
-    crossed = (z > NEAR_M) != (following[:, :, 2] > NEAR_M)
-    share = (NEAR_M - z) / np.where(crossed, step, 1.0)
-    cut = corners + share[:, :, None] * (following - corners)
-    points = np.concatenate([corners, cut], axis=1)  # [t, 6, 3]
-    valid = np.concatenate([z > NEAR_M, crossed], axis=1)[:, :, None]
-    depth = np.where(valid, np.maximum(points[:, :, 2:], NEAR_M), 1.0)
-    pixels = points[:, :, :2] / depth * [K[0, 0], K[1, 1]] + [K[0, 2], K[1, 2]]
-    low = np.where(valid, pixels, np.inf).min(axis=1)
-    high = np.where(valid, pixels, -np.inf).max(axis=1)
-    return np.concatenate([low, high], axis=1)
+    # [3 corners, 3 axes, t]: long rows make the reductions fast.
+    one = np.ascontiguousarray(corners.transpose(1, 2, 0))
+    following = one[[1, 2, 0]]
+    z, next_z = one[:, 2], following[:, 2]
+    crossed = (z > NEAR_M) != (next_z > NEAR_M)
+    share = (NEAR_M - z) / np.where(crossed, next_z - z, 1.0)
+    cut = one + share[:, None] * (following - one)
+    points = np.concatenate([one, cut])  # [6, 3, t]
+    valid = np.concatenate([z > NEAR_M, crossed])  # [6, t]
+    depth = np.where(valid, np.maximum(points[:, 2], NEAR_M), 1.0)
+    columns = []
+    for fold, empty in ((np.minimum, np.inf), (np.maximum, -np.inf)):
+        for axis in (0, 1):
+            pixels = points[:, axis] / depth * K[axis, axis] + K[axis, 2]
+            columns.append(fold.reduce(np.where(valid, pixels, empty), axis=0))
+    return np.stack(columns, axis=1)
 
 
 def _ball_boxes(

@@ -24,6 +24,15 @@ TRIANGLE_FACES = np.array([index for index, face in enumerate(_FACES) for _ in f
 FIRST_ROOF_FACE = 4
 TOP_FACE = 8
 BOTTOM_FACE = 9
+_GABLE_OVER_WALL = np.array([4, 6, 5, 7])
+_FACE_NORMALS = np.array(
+    [
+        (0, -1, 0), (1, 0, 0), (0, 1, 0), (-1, 0, 0),
+        (0, -1, 0), (0, 1, 0), (1, 0, 0), (-1, 0, 0),
+        (0, 0, 1), (0, 0, -1),
+    ]
+)  # fmt: skip
+"""Local directions of the faces; a slope's is where it leans to."""
 
 
 class Material(IntEnum):
@@ -113,6 +122,34 @@ class Blocks:
         slope_x = _slope_distance(beside_x, z - eave, top - eave, run[:, 0])
         slope_y = _slope_distance(beside_y, z - eave, top - eave, run[:, 1])
         return np.maximum(box, np.maximum(slope_x, slope_y))
+
+    def find_faces(
+        self, index: Int[np.ndarray, "m"], points: Float[np.ndarray, "m 3"]
+    ) -> tuple[Int[np.ndarray, "m"], Float[np.ndarray, "m 3"]]:
+        """The face of its block nearest to each point near the surface, and the face's outward normal."""
+        local, half, z = self.to_local(index, points), self.half[index], points[:, 2]
+        rise, run = self.z_top[index] - self.z_eave[index], half - self.top_half[index]
+        above = z - self.z_eave[index]
+        walls, slopes = [], []
+        # In the order of the faces: walls -y, +x, +y, -x; slopes -y, +y, +x, -x.
+        for axis, sign in ((1, -1), (0, 1), (1, 1), (0, -1)):
+            walls.append(sign * local[:, axis] - half[:, axis])
+        for axis, sign in ((1, -1), (1, 1), (0, 1), (0, -1)):
+            slopes.append(_slope_distance(sign * local[:, axis] - half[:, axis], above, rise, run[:, axis]))
+        planes = np.stack([*walls, *slopes, z - self.z_top[index], self.z_low[index] - z])
+        face = planes.argmax(axis=0)
+        # A wall's plane above the eave is a gable.
+        gable = (face < FIRST_ROOF_FACE) & (above > 0) & (rise > 0)
+        face = np.where(gable, _GABLE_OVER_WALL[face % FIRST_ROOF_FACE], face)
+        tilt = _FACE_NORMALS[face]
+        across = np.where(tilt[:, 0] != 0, run[:, 0], run[:, 1])
+        sloped = (face >= FIRST_ROOF_FACE) & (face < TOP_FACE)
+        length = np.where(sloped, np.sqrt(rise**2 + across**2), 1.0)
+        level = tilt[:, :2] * np.where(sloped, rise / length, 1.0)[:, None]
+        up = np.where(sloped, across / length, tilt[:, 2])
+        axis_x, axis_y = self.axis[index].T
+        normal_x = level[:, 0] * axis_x - level[:, 1] * axis_y
+        return face, np.stack([normal_x, level[:, 0] * axis_y + level[:, 1] * axis_x, up], axis=1)
 
     def boxes(self) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
         """Lowest and highest corner of each block's bounding box."""

@@ -83,6 +83,31 @@ class SurfacePaint:
     """Share of the mirrored sky that is added, looked at straight on."""
 
 
+def find_surface(crop: Crop, points: Float[np.ndarray, "n 3"], *, footprint_m: float = 0.1) -> SurfacePoints:
+    """What each point on, or very near, the surface belongs to.
+
+    Args:
+        crop: Where the points lie.
+        points: World coordinates.
+        footprint_m: Side of the patch that each point stands for.
+    """
+    nearest = crop.nearest(points)
+    normal, face = crop.terrain.sample(points[:, :2]).normal, np.zeros(len(points), np.int64)
+    normal[nearest.kind == PartKind.WATER] = [0.0, 0.0, 1.0]
+    block, ball = np.flatnonzero(nearest.kind == PartKind.BLOCK), np.flatnonzero(nearest.kind == PartKind.BALL)
+    face[block], normal[block] = crop.blocks.find_faces(nearest.index[block], points[block])
+    out = points[ball] - crop.balls.center[nearest.index[ball]]
+    normal[ball] = out / np.maximum(np.sqrt((out**2).sum(axis=1, keepdims=True)), 1e-9)
+    return SurfacePoints(
+        points=points,
+        normal=normal,
+        kind=nearest.kind,
+        owner=nearest.index,
+        face=face,
+        footprint=np.full(len(points), footprint_m),
+    )
+
+
 def paint_surface(crop: Crop, surface: SurfacePoints) -> SurfacePaint:
     """Colour, class and shine of surface points."""
     count = len(surface.points)

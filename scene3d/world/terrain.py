@@ -90,8 +90,8 @@ class Terrain:
         middle = flat[corner + np.where(along[:, 0] >= across[:, 0], 1, columns)]
         longer, shorter = np.maximum(along, across), np.minimum(along, across)
         values = low + longer * (middle - low) + shorter * (high - middle)
-        normal = np.stack([values[:, 1], values[:, 2], np.ones(len(values))], axis=1)
-        normal /= np.sqrt((normal**2).sum(1, keepdims=True))
+        length = np.sqrt(values[:, 1] ** 2 + values[:, 2] ** 2 + 1.0)
+        normal = np.stack([values[:, 1] / length, values[:, 2] / length, 1.0 / length], axis=1)
         return GroundSamples(height=values[:, 0], normal=normal, u=values[:, 3], v=values[:, 4], river_m=values[:, 5])
 
     def triangles(self) -> Float[np.ndarray, "t 3 3"]:

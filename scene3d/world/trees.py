@@ -42,7 +42,7 @@ def _conifer() -> Float[np.ndarray, "k 4"]:
     level = 1.0 - np.sqrt(1.0 - level * 0.998)
     slim = 1.0 - level
     shell = 0.72 * slim[:, None] * _spiral(BALLS_PER_TREE)
-    crown = np.concatenate([shell, level[:, None] * 0.94 + 0.06, (0.28 * slim + 0.08)[:, None]], axis=1)
+    crown = np.concatenate([shell, level[:, None] * 0.94 + 0.06, (0.26 * slim + 0.13)[:, None]], axis=1)
     crown[0:16:4] = [(0.0, 0.0, 0.16, 0.62), (0.0, 0.0, 0.36, 0.46), (0.0, 0.0, 0.55, 0.34), (0.0, 0.0, 0.72, 0.22)]
     return crown.round(4)
 

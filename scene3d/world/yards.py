@@ -1,12 +1,11 @@
 """Owns how the ground of plots looks: lawns, drives, pools, beds, courtyards, parking places."""
 
-from typing import Protocol
-
 import numpy as np
 from jaxtyping import Float, Int
 
 from scene3d.world.classes import SurfaceClass
 from scene3d.world.crop import Crop
+from scene3d.world.ground_paint import GroundPaint
 from scene3d.world.noise import detail_noise, random_unit, step_coverage, stripe_coverage
 from scene3d.world.placement import linear_light
 from scene3d.world.plots import PlotUse
@@ -22,21 +21,8 @@ _ASPHALT = linear_light("66666a")
 _WHITE = linear_light("d6d6d0")
 
 
-class Coverable(Protocol):
-    """What can be painted over: see `ground.GroundPaint`."""
-
-    def cover(
-        self,
-        where: Int[np.ndarray, "m"],
-        coverage: Float[np.ndarray, "m"],
-        color: Float[np.ndarray, "m 3"] | Float[np.ndarray, "3"],
-        class_id: SurfaceClass | None = None,
-    ) -> None:
-        """Lay a colour over some places."""
-
-
 def paint_yards(
-    paint: Coverable,
+    paint: GroundPaint,
     crop: Crop,
     spots: PlanSpots,
     ground: GroundSamples,
@@ -70,7 +56,7 @@ Place = tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"]]
 
 
 def _lawns(
-    paint: Coverable, crop: Crop, where: np.ndarray, plot: np.ndarray, place: Place, footprint: np.ndarray
+    paint: GroundPaint, crop: Crop, where: np.ndarray, plot: np.ndarray, place: Place, footprint: np.ndarray
 ) -> None:
     """Mown grass, of another green in each plot, some with stripes."""
     aside, deep = place
@@ -87,7 +73,7 @@ def _lawns(
 
 
 def _house_yard(
-    paint: Coverable, crop: Crop, where: np.ndarray, plot: np.ndarray, place: Place, footprint: np.ndarray
+    paint: GroundPaint, crop: Crop, where: np.ndarray, plot: np.ndarray, place: Place, footprint: np.ndarray
 ) -> None:
     aside, deep = place
     plots = crop.plots
@@ -111,7 +97,7 @@ def _house_yard(
 
 
 def _beds(
-    paint: Coverable, crop: Crop, where: np.ndarray, plot: np.ndarray, place: Place, footprint: np.ndarray
+    paint: GroundPaint, crop: Crop, where: np.ndarray, plot: np.ndarray, place: Place, footprint: np.ndarray
 ) -> None:
     """Vegetables in rows at the end of some gardens."""
     aside, deep = place
@@ -125,7 +111,7 @@ def _beds(
 
 
 def _courtyard(
-    paint: Coverable, crop: Crop, where: np.ndarray, plot: np.ndarray, place: Place, footprint: np.ndarray
+    paint: GroundPaint, crop: Crop, where: np.ndarray, plot: np.ndarray, place: Place, footprint: np.ndarray
 ) -> None:
     """Paved around the building, and all the way back in half of the plots."""
     aside, deep = place
@@ -140,7 +126,7 @@ def _courtyard(
 
 
 def _parking(
-    paint: Coverable, crop: Crop, where: np.ndarray, plot: np.ndarray, place: Place, footprint: np.ndarray
+    paint: GroundPaint, crop: Crop, where: np.ndarray, plot: np.ndarray, place: Place, footprint: np.ndarray
 ) -> None:
     aside, deep = place
     x = crop.plots.toward[plot] * aside
