@@ -1,0 +1,131 @@
+"""Reconstructs a capture in a process of its own and prints the most memory it held, in all and by stage, as JSON.
+
+python benchmarks/memory.py                                  # a small synthetic capture
+python benchmarks/memory.py ../shared/data/fox --image-scale 0.5 --iterations 500
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from machine import describe_machine
+
+from scene3d.data.synthetic import SyntheticSettings, make_capture
+from scene3d.events import Quiet, read_events
+
+SCHEMA_VERSION = 1
+SAMPLE_EVERY_S = 0.1
+IMPORTS = "import app.cli, scene3d.training.run"
+"""What a reconstruction loads before it reads anything: its memory is the floor."""
+
+
+def main() -> int:
+    """Reconstructs, prints the record, and passes the program's own exit code on."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("capture", type=Path, nargs="?", help="folder with photographs and poses")
+    parser.add_argument("--iterations", type=int, default=500)
+    parser.add_argument("--image-scale", type=float, default=1.0)
+    parser.add_argument("--views", type=int, default=24, help="of the synthetic capture")
+    parser.add_argument("--output", type=Path, help="keep the record in this file as well")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        capture = arguments.capture or make_synthetic(Path(scratch), arguments.views)
+        record, code = measure(capture, Path(scratch), arguments.iterations, arguments.image_scale)
+    text = json.dumps(record, indent=2)
+    print(text)
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(text + "\n", encoding="utf-8")
+    return code
+
+
+def make_synthetic(scratch: Path, num_views: int) -> Path:
+    """A small aerial capture."""
+    settings = SyntheticSettings(kind="aerial", num_views=num_views, width=640, height=480, seed=0)
+    return make_capture(scratch / "synthetic", settings, Quiet())
+
+
+def measure(capture: Path, scratch: Path, iterations: int, image_scale: float) -> tuple[dict[str, Any], int]:
+    """Runs the command and joins its memory with its events."""
+    floor_bytes, _, _ = run_watched([sys.executable, "-c", IMPORTS], scratch / "imports.log")
+    command = [sys.executable, "-m", "app.cli", "reconstruct", str(capture), "--output", str(scratch / "run")]
+    command += ["--iterations", str(iterations), "--image-scale", str(image_scale)]
+    start_s = time.time()
+    peak_bytes, samples, code = run_watched(command, scratch / "reconstruct.log")
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "machine": describe_machine(),
+        "capture": capture.name,
+        "iterations": iterations,
+        "image_scale": image_scale,
+        "seconds": round(time.time() - start_s, 1),
+        "exit_code": code,
+        "peak_bytes": peak_bytes,
+        "imports_only_bytes": floor_bytes,
+        "stages": peak_by_stage(list(read_events(scratch / "run" / "events.jsonl")), samples),
+    }
+    if code != 0:
+        record["output"] = (scratch / "reconstruct.log").read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+    return record, code
+
+
+def run_watched(command: list[str], log: Path) -> tuple[int, list[tuple[float, int]], int]:
+    """Runs a command to its end.
+
+    Returns:
+        The largest resident size the system counted for it and its own children, samples of (time, bytes) where
+        the system shows them, and the exit code.
+    """
+    with log.open("w", encoding="utf-8") as stream:
+        process = Popen(command, stdout=stream, stderr=stream, cwd=Path(__file__).resolve().parents[1])
+        samples: list[tuple[float, int]] = []
+        watcher = threading.Thread(target=_sample, args=(process, samples))
+        watcher.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        watcher.join()
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return usage.ru_maxrss * unit, samples, process.returncode
+
+
+def peak_by_stage(events: list[dict[str, Any]], samples: list[tuple[float, int]]) -> dict[str, dict[str, Any]]:
+    """Largest sample between the start and the finish of every stage; what the events carry themselves comes along."""
+    stages: dict[str, dict[str, Any]] = {}
+    started: dict[str, float] = {}
+    for event in events:
+        name = str(event.get("stage"))
+        if event["event"] == "start":
+            started[name] = float(event["time_s"])
+        if event["event"] == "finish" and name in started:
+            end_s = float(event["time_s"])
+            inside = [size for at_s, size in samples if started[name] <= at_s <= end_s]
+            stages[name] = {"seconds": round(end_s - started[name], 2), "peak_bytes": max(inside, default=None)}
+            if "peak_memory_bytes" in event:
+                stages[name]["reported_peak_bytes"] = event["peak_memory_bytes"]
+    return stages
+
+
+def _sample(process: "Popen[bytes]", samples: list[tuple[float, int]]) -> None:
+    """Reads the resident size again and again until the process ends (Linux only)."""
+    statm = Path(f"/proc/{process.pid}/statm")
+    while process.returncode is None:
+        try:
+            pages = int(statm.read_text().split()[1])
+        except (OSError, IndexError, ValueError):
+            return
+        samples.append((time.time(), pages * os.sysconf("SC_PAGE_SIZE")))
+        time.sleep(SAMPLE_EVERY_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
