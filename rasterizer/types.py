@@ -32,6 +32,26 @@ class Projected:
     """Half sides of the bounding box, pixels; (0, 0) marks a culled Gaussian."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RowAdamColumns:
+    """What one row-wise Adam step needs besides the rows: constants, and step sizes per column."""
+
+    beta1: float
+    beta2: float
+    epsilon: float
+    rates: Float[Tensor, "m"]
+    """Step size of each column of a flattened row."""
+
+    decays: Float[Tensor, "m"]
+    """Decoupled weight decay of each column, as a share of its step size."""
+
+    corrections1: Float[Tensor, "t"]
+    """1 / (1 - beta1^t) for t = 0, 1, ...; the last stands for all beyond; the first is never used."""
+
+    corrections2: Float[Tensor, "t"]
+    """1 / sqrt(1 - beta2^t), likewise."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Blended:
     """Images, and what each Gaussian gave to them."""

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rasterizer import make_row_adam_columns, row_adam_step
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdamConstants:
@@ -50,6 +52,8 @@ class RowAdam:
         rates: Mapping[str, float | Sequence[float]],
         visible: Bool[Tensor, "n"],
         decays: Mapping[str, Sequence[float]] | None = None,
+        *,
+        backend: str | None = None,
     ) -> None:
         """One update of the visible rows from `.grad`.
 
@@ -58,16 +62,32 @@ class RowAdam:
             rates: Step size per parameter, or one per column of its flattened rows.
             visible: Rows to update.
             decays: Decoupled weight decay per column (Loshchilov & Hutter 2019), as a share of the step size.
+            backend: `cpu` or `reference`; by itself the fastest.
         """
         self.row_steps += visible
         for name, parameter in parameters.items():
-            if parameter.grad is None:
+            if parameter.grad is None or len(parameter) == 0:
                 continue
-            columns = parameter[0].numel() if len(parameter) else 1
             rate = rates[name]
-            rate_row = [rate] * columns if isinstance(rate, float) else list(rate)
-            decay_row = list((decays or {}).get(name, [0.0] * columns))
-            _update_rows(parameter, self.moments[name], self.row_steps, visible, rate_row, decay_row, self.constants)
+            columns = make_row_adam_columns(
+                [rate] * parameter[0].numel() if isinstance(rate, float) else rate,
+                (decays or {}).get(name),
+                beta1=self.constants.beta1,
+                beta2=self.constants.beta2,
+                epsilon=self.constants.epsilon,
+                device=parameter.device,
+            )
+            moments = self.moments[name]
+            row_adam_step(
+                parameter.detach(),
+                parameter.grad,
+                moments.first,
+                moments.second,
+                columns=columns,
+                row_steps=self.row_steps,
+                rows=visible,
+                backend=backend,
+            )
 
     def take(self, index: Tensor, fresh: Bool[Tensor, "m"]) -> None:
         """Follows a rearrangement of rows; fresh rows start without history."""
@@ -77,33 +97,3 @@ class RowAdam:
             moments.first, moments.second = moments.first[index], moments.second[index]
             moments.first[fresh] = 0
             moments.second[fresh] = 0
-
-
-def _update_rows(
-    parameter: Tensor,
-    moments: Moments,
-    row_steps: Tensor,
-    visible: Tensor,
-    rate_row: Sequence[float],
-    decay_row: Sequence[float],
-    constants: AdamConstants,
-) -> None:
-    """The plain form of one update; the CPU library has the fast one."""
-    assert parameter.grad is not None
-    rows = visible.nonzero().squeeze(1)
-    gradient = parameter.grad[rows].flatten(1) if parameter.dim() > 1 else parameter.grad[rows].unsqueeze(1)
-    first = moments.first[rows].reshape_as(gradient).lerp(gradient, 1 - constants.beta1)
-    second = moments.second[rows].reshape_as(gradient).mul(constants.beta2)
-    second = second.addcmul(gradient, gradient, value=1 - constants.beta2)
-    steps = row_steps[rows].unsqueeze(1)
-    correction1, correction2 = 1 - constants.beta1**steps, 1 - constants.beta2**steps
-    rate = torch.tensor(rate_row, device=parameter.device)
-    decay = torch.tensor(decay_row, device=parameter.device)
-    value = parameter[rows].reshape_as(gradient)
-    value = value * (1 - rate * decay) - rate * (first / correction1) / (
-        (second / correction2).sqrt() + constants.epsilon
-    )
-    shape = (len(rows), *parameter.shape[1:])
-    parameter[rows] = value.reshape(shape)
-    moments.first[rows] = first.reshape(shape)
-    moments.second[rows] = second.reshape(shape)

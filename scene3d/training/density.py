@@ -94,6 +94,9 @@ def change_density(
     fresh = torch.arange(len(index), device=field.device) >= num_kept
     num_before = len(field)
     field.take(index, fresh)
+    # The parents of clones are anywhere among the kept rows; their copies carry the same old row in `index`.
+    shared = torch.isin(index[:num_kept], index[num_kept : len(index) - 2 * num_split]).nonzero()[:, 0]
+    _share_opacity(field, torch.cat([shared, fresh.nonzero()[:, 0]]))
     _scatter_halves(field, len(index) - 2 * num_split, generator)
     return DensityReport(cloned=num_clone, split=num_split, pruned=num_before - num_kept - num_split)
 
@@ -128,6 +131,19 @@ def find_candidates(
         order = gradient[candidates].sort(descending=True, stable=True).indices[: max(places, 0)]
         candidates = candidates[order].sort().values
     return candidates
+
+
+@torch.no_grad()
+def _share_opacity(field: ExplicitField, rows: Int[Tensor, "m"]) -> None:
+    """Gives each of two that were one the opacity 1 - sqrt(1 - o): together they cover what the one covered.
+
+    Without it every round brightens and thickens the scene, and training spends the next hundred iterations undoing
+    that (Rota Bulo et al. 2024, section 3.3).
+    """
+    logits = field.parameters["opacity_logits"]
+    # 1 - sqrt(sigmoid(-x)); its logit is log(1 / sqrt(sigmoid(-x)) - 1).
+    half = 0.5 * torch.nn.functional.logsigmoid(-logits[rows])
+    logits[rows] = torch.log(torch.expm1(-half).clamp_min(1e-12))
 
 
 @torch.no_grad()

@@ -39,9 +39,13 @@ class OptimizerSettings:
     other_lr_final_ratio: float = 0.1
     """All but positions, at the end, as a share of the start: settles the last iterations."""
 
+    settle_from: float = 0.6
+    """Share of the iterations after which the steps of all but positions begin to fall."""
+
     def __post_init__(self) -> None:
         for name in ("means_lr", "quats_lr", "scales_lr", "opacities_lr", "sh_lr"):
             _require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must be zero or more")
+        _require(0 <= self.settle_from < 1, f"settle_from is {self.settle_from}; it lies from 0 to below 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,6 +101,9 @@ class Trainer:
             loss = self._one_iteration()
             self.seconds = seconds_before + time.monotonic() - started_s
             self._report(loss)
+            # After the look: a round unsettles the scene for some iterations.
+            if is_density_round(self.settings, self.iteration):
+                self._change_density()
             if self._is_checkpoint_due():
                 self._save()
 
@@ -144,9 +147,6 @@ class Trainer:
         due = self.iteration % FINITE_CHECK_EVERY == 0 or self._is_checkpoint_due()
         if not result.is_finite or (due and self.field.find_nonfinite() is not None):
             self._roll_back(position)
-            return result.loss
-        if is_density_round(self.settings, self.iteration):
-            self._change_density()
         return result.loss
 
     def _next_position(self) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 from rasterizer.backends.cpu.build import BuildError, find_library
 from rasterizer.errors import BackendUnavailable, RasterizerError
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 
 _STATUS = {
     1: "not enough memory",
@@ -75,11 +75,10 @@ class AdamArguments(Structure):
     """S3dAdam."""
 
     _fields_ = (
-        ("num_rows", c_int64),
-        ("row_size", c_int64),
+        *((name, c_int64) for name in ("num_rows", "row_size", "num_corrections")),
         ("num_threads", c_int32),
-        *((name, c_float) for name in ("lr", "beta1", "beta2", "eps")),
-        ("step", c_int64),
+        *((name, c_float) for name in ("beta1", "beta2", "eps")),
+        *((name, c_void_p) for name in ("rates", "decays", "row_steps", "corrections1", "corrections2")),
         *((name, c_void_p) for name in ("params", "exp_avg", "exp_avg_sq", "grads", "mask")),
     )
 

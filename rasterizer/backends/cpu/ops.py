@@ -8,7 +8,7 @@ from rasterizer.backends.cpu.kernels import Blend, L1Ssim, Lens, Project, Shade,
 from rasterizer.backends.cpu.library import AdamArguments, address, load_library
 from rasterizer.constants import MAX_SH_DEGREE
 from rasterizer.errors import RasterizerError, Unsupported
-from rasterizer.types import Blended, Projected
+from rasterizer.types import Blended, Projected, RowAdamColumns
 
 MAX_CHANNELS = 64
 """Most colour channels one blend holds per tile (CHANNELS_MAX in src/tile.h)."""
@@ -123,60 +123,40 @@ class CpuOps:
         return loss
 
 
-def adam_step(  # noqa: PLR0913
+def row_adam_step(
     params: Float[Tensor, "n *rest"],
     grads: Float[Tensor, "n *rest"],
     exp_avg: Float[Tensor, "n *rest"],
     exp_avg_sq: Float[Tensor, "n *rest"],
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    step: int,
-    rows: Bool[Tensor, "n"] | None = None,
+    *,
+    columns: RowAdamColumns,
+    row_steps: Float[Tensor, "n"],
+    rows: Bool[Tensor, "n"],
 ) -> None:
-    """Do one step of Adam in place, on all threads, with bias correction as in `torch.optim.Adam`.
-
-    Args:
-        params: What is optimised.
-        grads: Gradient of the loss; not changed.
-        exp_avg: Running mean of the gradient, zeros before the first step.
-        exp_avg_sq: Running mean of its square, zeros before the first step.
-        lr: Learning rate.
-        beta1: Share of `exp_avg` that is kept.
-        beta2: Share of `exp_avg_sq` that is kept.
-        eps: Added to the root of the second moment.
-        step: 1 for the first step.
-        rows: Only rows that are True take the step; the others keep their values and moments, as in the sparse Adam
-            of Taming 3DGS (Mallick et al. 2024), so that unseen Gaussians do not drift.
-
-    Raises:
-        RasterizerError: A tensor has another shape, is not contiguous or not float32 on the CPU; `step` is below 1.
-    """
+    """See `rasterizer.optimizer.row_adam_step`; on all threads, bit-equal for any number of them."""
     tensors = {"params": params, "grads": grads, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
-    check_float32(**tensors)
+    check_float32(**tensors, row_steps=row_steps)
     for name, tensor in tensors.items():
         if tensor.shape != params.shape or not tensor.is_contiguous():
             raise RasterizerError(f"'{name}' must be contiguous and of shape {list(params.shape)}")
-    if rows is not None and (rows.dtype != torch.bool or rows.shape != params.shape[:1]):
-        raise RasterizerError(f"'rows' is {rows.dtype} {list(rows.shape)}; expected bool {list(params.shape[:1])}")
-    if step < 1:
-        raise RasterizerError(f"step is {step}; the first step is 1")
-    rows = None if rows is None else rows.contiguous()
     kernel = AdamArguments(
         num_rows=params.shape[0],
-        row_size=params[:1].numel(),
+        row_size=len(columns.rates),
+        num_corrections=len(columns.corrections1),
         num_threads=torch.get_num_threads(),
-        lr=lr,
-        beta1=beta1,
-        beta2=beta2,
-        eps=eps,
-        step=step,
+        beta1=columns.beta1,
+        beta2=columns.beta2,
+        eps=columns.epsilon,
+        rates=address(columns.rates),
+        decays=address(columns.decays),
+        row_steps=address(row_steps),
+        corrections1=address(columns.corrections1),
+        corrections2=address(columns.corrections2),
         params=address(params),
         exp_avg=address(exp_avg),
         exp_avg_sq=address(exp_avg_sq),
         grads=address(grads),
-        mask=address(rows),
+        mask=address(rows.contiguous()),
     )
     load_library().call("s3d_adam_step", kernel)
     torch.autograd.graph.increment_version((params, exp_avg, exp_avg_sq))

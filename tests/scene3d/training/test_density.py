@@ -113,4 +113,6 @@ def test_statistics_do_not_depend_on_the_image_size() -> None:
 
 def test_rotate_agrees_with_the_rotation_matrix() -> None:
     quarter_turn_about_z = torch.tensor([[1.0, 0.0, 0.0, 1.0]])
-    torch.testing.assert_close(rotate(quarter_turn_about_z, torch.tensor([[1.0, 0.0, 0.0]])), torch.tensor([[0.0, 1.0, 0.0]]))
+    torch.testing.assert_close(
+        rotate(quarter_turn_about_z, torch.tensor([[1.0, 0.0, 0.0]])), torch.tensor([[0.0, 1.0, 0.0]])
+    )

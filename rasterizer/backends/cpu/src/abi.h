@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define S3D_ABI_VERSION 1
+#define S3D_ABI_VERSION 2
 
 enum S3dStatus { S3D_OK = 0, S3D_OUT_OF_MEMORY = 1, S3D_TOO_MANY_INTERSECTIONS = 2, S3D_BAD_ARGUMENT = 3 };
 
@@ -60,10 +60,12 @@ struct S3dL1Ssim {
 
 // One Adam step on [rows, row_size] tensors; rows whose byte mask is zero are left alone.
 struct S3dAdam {
-    int64_t num_rows, row_size;
+    int64_t num_rows, row_size, num_corrections;
     int32_t num_threads;
-    float lr, beta1, beta2, eps;
-    int64_t step; // 1 for the first
+    float beta1, beta2, eps;
+    const float *rates, *decays;               // [row_size]: step size and decoupled weight decay of each column
+    const float *row_steps;                    // [rows]: how often each row was stepped, this step included
+    const float *corrections1, *corrections2;  // [num_corrections]: bias corrections after t steps, the last for all t beyond
     float *params, *exp_avg, *exp_avg_sq;
     const float *grads;
     const uint8_t *mask;
