@@ -9,7 +9,7 @@ DEVELOPMENT := .venv/.development-installed
 .PHONY: test check demo wheels clean
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --durations=15
 
 check: $(DEVELOPMENT)
 	$(BIN)/ruff check .

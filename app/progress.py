@@ -36,13 +36,13 @@ def open_progress(stream: TextIO | None = None) -> Iterator[Reporter]:
 
 def format_figure(name: str, value: Figure) -> str:
     """One figure as a person reads it: `loss 0.0432`, `psnr 27.31 dB`, `12,345 gaussians`."""
+    words = name.removeprefix("num_").removesuffix("_db").replace("_", " ")
     if isinstance(value, bool) or value is None or isinstance(value, str):
-        return f"{name.replace('_', ' ')} {value}"
+        return f"{words} {value}"
     if isinstance(value, int):
-        return f"{value:,} {name.replace('_', ' ')}"
-    unit = UNITS.get(name, "")
+        return f"{value:,} {words}"
     shown = f"{value:.2f}" if abs(value) >= 1 else f"{value:.4f}"
-    return f"{name.removesuffix('_db').replace('_', ' ')} {shown}{unit}"
+    return f"{words} {shown}{UNITS.get(name, '')}"
 
 
 def format_duration(seconds: float) -> str:

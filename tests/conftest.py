@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it; child processes inherit it
@@ -45,6 +46,16 @@ def _guard(name: str) -> None:
 
 _guard("connect")
 _guard("connect_ex")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the CPU kernels before the first test: no test's time limit allows for a compiler."""
+    if hasattr(session.config, "workerinput"):
+        return  # the process that started the workers has done it
+    from rasterizer.backends.cpu.build import BuildError, find_library
+
+    with suppress(BuildError):  # tests of the kernels say it better
+        find_library()
 
 
 @pytest.fixture(autouse=True)

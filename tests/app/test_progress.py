@@ -167,6 +167,7 @@ def test_durations_read_naturally(seconds, text):
         ("loss", 0.04321, "loss 0.0432"),
         ("psnr_db", 27.316, "psnr 27.32 dB"),
         ("gaussians", 12345, "12,345 gaussians"),
+        ("num_points", 4000, "4,000 points"),
         ("best_view", "a.jpg", "best view a.jpg"),
         ("done", True, "done True"),
     ],
