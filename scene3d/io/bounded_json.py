@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def parse_json(content: bytes, *, where: str | Path) -> Any:
         raise InputError(f"is not usable JSON: {error}", where=where, remedy=remedy) from error
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Whether a JSON value is a number that fits a double; true and false are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from scene3d.cameras.models import CameraModel
 from scene3d.errors import InputError, LimitExceeded
 from scene3d.io.colmap_model import PARAMETER_COUNTS, ColmapImage, ColmapPoints
-from scene3d.limits import MAX_CAMERAS, MAX_NAME_BYTES, MAX_POINTS, MAX_VIEWS
+from scene3d.limits import MAX_CAMERAS, MAX_COORDINATE, MAX_NAME_BYTES, MAX_POINTS, MAX_VIEWS
 
 _COUNT = struct.Struct("<Q")
 _CAMERA = struct.Struct("<IiQQ")
@@ -52,6 +52,9 @@ def add_camera(
     if camera_id in cameras:
         raise InputError(f"two cameras have the id {camera_id}", where=path, remedy=_REMEDY)
     name, width, height, params = lens
+    if not all(abs(value) <= MAX_COORDINATE for value in params):  # NaN fails this too
+        what = f"camera {camera_id} holds parameters that are not finite or absurd: {params}"
+        raise InputError(what, where=path, remedy=_REMEDY)
     try:
         cameras[camera_id] = CameraModel(name=name, width=width, height=height, params=params)
     except InputError as error:

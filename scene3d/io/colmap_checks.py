@@ -11,10 +11,10 @@ from scene3d.errors import InputError
 from scene3d.io.colmap_model import NO_POINT, ColmapImage, ColmapModel, ColmapPoints, find_indices
 from scene3d.io.findings import Finding, Severity
 from scene3d.io.opening import check_relative_name
-from scene3d.limits import MAX_NONFINITE_SHARE
+from scene3d.limits import MAX_COORDINATE, MAX_NONFINITE_SHARE
 
 _REMEDY = "export the model again"
-_SMALLEST_NORM = 1e-6
+_SMALLEST_QUAT, _LARGEST_QUAT = 1e-6, 1e6
 _LARGEST_IMAGE_ID = 2**32 - 1
 
 
@@ -57,10 +57,10 @@ def _checked_image(image: ColmapImage, cameras: dict[int, CameraModel], folder: 
     if image.camera_id not in cameras:
         what = f"image {name!r} uses camera {image.camera_id}, which is not among the cameras"
         raise InputError(what, where=folder, remedy=_REMEDY)
-    norm = float(np.linalg.norm(image.qvec))
-    if not (np.isfinite(norm) and norm > _SMALLEST_NORM and np.isfinite(image.tvec).all()):
+    turns = _SMALLEST_QUAT < np.abs(image.qvec).max() < _LARGEST_QUAT  # NaN fails this too
+    if not (turns and (np.abs(image.tvec) <= MAX_COORDINATE).all()):
         raise InputError(f"the pose of image {name!r} is not finite or turns nowhere", where=folder, remedy=_REMEDY)
-    return replace(image, name=name, qvec=image.qvec / norm)
+    return replace(image, name=name, qvec=image.qvec / np.linalg.norm(image.qvec))
 
 
 def _check_unique(values: list[int] | list[str], what: str, folder: Path) -> None:
@@ -81,7 +81,7 @@ def _check_point_ids(points: ColmapPoints, folder: Path) -> None:
 
 
 def _finite_points(points: ColmapPoints, findings: list[Finding], folder: Path) -> ColmapPoints:
-    finite = np.asarray(np.isfinite(points.positions).all(axis=1))
+    finite = np.asarray((np.abs(points.positions) <= MAX_COORDINATE).all(axis=1))  # NaN fails this too
     num_bad = int(np.count_nonzero(~finite))
     if num_bad == 0:
         return points
@@ -139,7 +139,7 @@ def _existing_points(
     images: list[ColmapImage], keypoints: _Keypoints, findings: list[Finding], folder: Path
 ) -> list[ColmapImage]:
     pixels = np.concatenate([np.zeros((0, 2)), *(image.keypoints for image in images)])
-    good = (keypoints.point_indices >= 0) & np.isfinite(pixels).all(axis=1)
+    good = (keypoints.point_indices >= 0) & (np.abs(pixels) <= MAX_COORDINATE).all(axis=1)
     bad = ~good & (keypoints.point_ids != NO_POINT)
     num_bad = int(np.count_nonzero(bad))
     if num_bad == 0:

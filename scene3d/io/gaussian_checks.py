@@ -10,7 +10,7 @@ from torch import Tensor
 from scene3d.errors import InputError
 from scene3d.events import Reporter
 from scene3d.gaussians.gaussians import Gaussians
-from scene3d.limits import MAX_NONFINITE_SHARE
+from scene3d.limits import MAX_COORDINATE, MAX_NONFINITE_SHARE
 
 _LARGEST_LOG_SCALE = 40.0
 """A larger scale, squared in a covariance, comes close to overflowing float32."""
@@ -60,7 +60,7 @@ def check_finite(gaussians: Gaussians, path: Path) -> None:
 
 def finite_mask(gaussians: Gaussians) -> Bool[Tensor, "n"]:
     """Which Gaussians have finite parameters, and scales whose squares are finite too."""
-    finite = torch.isfinite(gaussians.means).all(dim=1) & torch.isfinite(gaussians.quats).all(dim=1)
+    finite = (gaussians.means.abs() <= MAX_COORDINATE).all(dim=1) & torch.isfinite(gaussians.quats).all(dim=1)
     finite &= torch.isfinite(gaussians.log_scales).all(dim=1) & torch.isfinite(gaussians.opacity_logits)
     finite &= torch.isfinite(gaussians.sh).all(dim=2).all(dim=1)
     return finite & (gaussians.log_scales <= _LARGEST_LOG_SCALE).all(dim=1)

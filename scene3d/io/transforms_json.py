@@ -13,7 +13,7 @@ from scene3d.io.bounded_json import is_number, read_json_object
 from scene3d.io.findings import Finding, Severity
 from scene3d.io.opening import check_relative_name
 from scene3d.io.transforms_lens import lens_of
-from scene3d.limits import IMAGE_SUFFIXES, MAX_VIEWS
+from scene3d.limits import IMAGE_SUFFIXES, MAX_COORDINATE, MAX_VIEWS
 
 _REMEDY = "export the file again"
 _TURN_NOTED = 1e-3
@@ -162,10 +162,14 @@ class _Reader:
 def _matrix(value: object, where: str) -> Float[np.ndarray, "4 4"]:
     """Three or four rows of four numbers as a 4x4 matrix with the last row 0 0 0 1."""
     rows = value if isinstance(value, list) else []
-    well_formed = all(isinstance(row, list) and len(row) == 4 and all(map(is_number, row)) for row in rows)
+    well_formed = all(isinstance(row, list) and len(row) == 4 and all(map(_is_coordinate, row)) for row in rows)
     if not (len(rows) in (3, 4) and well_formed and (len(rows) == 3 or rows[3] == [0, 0, 0, 1])):
         raise InputError("does not hold a 4x4 matrix that ends in 0 0 0 1", where=where, remedy=_REMEDY)
     return np.array([*rows[:3], [0, 0, 0, 1]], np.float64)
+
+
+def _is_coordinate(value: object) -> bool:
+    return is_number(value) and abs(value) <= MAX_COORDINATE
 
 
 def _find_image(path: Path) -> Path | None:

@@ -9,7 +9,7 @@ from scene3d.cameras.models import CameraModel
 from scene3d.errors import InputError
 from scene3d.io.bounded_json import is_number
 from scene3d.io.images import read_image_size
-from scene3d.limits import MAX_IMAGE_SIDE
+from scene3d.limits import MAX_COORDINATE, MAX_IMAGE_SIDE
 
 _REMEDY = "correct the numbers or export the file again"
 _PERSPECTIVE = frozenset({"OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL"})
@@ -85,6 +85,6 @@ def _number(fields: Mapping[str, Any], key: str, where: str, default: float) -> 
     value = fields.get(key)
     if value is None:
         return default
-    if not is_number(value):
-        raise InputError(f"{key} is no number", where=where, remedy=_REMEDY)
+    if not (is_number(value) and abs(value) <= MAX_COORDINATE):
+        raise InputError(f"{key} is no number or an absurd one", where=where, remedy=_REMEDY)
     return float(value)
