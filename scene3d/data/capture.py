@@ -21,6 +21,10 @@ class Severity(Enum):
     ERROR = "error"
 
 
+SEVERITIES = (Severity.INFO, Severity.WARNING, Severity.ERROR)
+"""Rising."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One thing a person should know about a capture."""
@@ -127,6 +131,9 @@ class Capture:
     views: tuple[View, ...]
     points: SparsePoints
     findings: tuple[Finding, ...] = ()
+    source: str = ""
+    """Where the poses came from: `colmap`, `transforms`, or empty."""
+
     world_from_capture: Similarity = field(default_factory=Similarity.identity)
     """From the frame of the files to the frame `views` and `points` are now in."""
 

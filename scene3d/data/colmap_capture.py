@@ -86,7 +86,7 @@ def _colmap_capture(model: ColmapModel, root: Path, photos: Mapping[str, Path], 
     view_of_image = np.full(len(model.images) + 1, -1, np.int64)  # the last one answers for unknown images
     view_of_image[kept] = np.arange(len(kept))
     points = _with_tracks(model, view_of_image[model.track_image_indices()])
-    return Capture(root=root, views=tuple(views), points=points, findings=model.findings)
+    return Capture(root=root, views=tuple(views), points=points, findings=model.findings, source="colmap")
 
 
 def _with_tracks(model: ColmapModel, track_views: Int[np.ndarray, "m"]) -> SparsePoints:

@@ -55,7 +55,7 @@ def estimate_frame(capture: Capture) -> Similarity:
     if estimate.ground is not None:
         # Slide along up, not along the normal: the origin stays amid the points.
         middle = middle - estimate.up * estimate.ground.height(middle) / float(estimate.ground.normal @ estimate.up)
-    scale = 1.0 / _unit_length(capture)
+    scale = 1.0 / unit_length(capture)
     logger.info("world frame: up by %s, one unit is %.6g of the capture's", estimate.source, 1 / scale)
     return Similarity(scale, rotation, -scale * (rotation @ middle))
 
@@ -75,7 +75,7 @@ def estimate_up(capture: Capture) -> UpEstimate:
     rig = Rig.of([view.camera for view in capture.views])
     points = capture.points.positions[well_seen(capture.points)]
     up, source = rig.find_up()
-    ground = _find_ground(points, rig, up, 0.02 * _unit_length(capture))
+    ground = _find_ground(points, rig, up, 0.02 * unit_length(capture))
     if ground is not None:
         up, source = ground.normal, "ground plane"
     if up @ UP > np.cos(np.radians(LEVEL_ALREADY_DEG)):
@@ -113,7 +113,7 @@ def _middle(capture: Capture) -> Float[np.ndarray, "3"]:
     return np.median([view.camera.center for view in capture.views], axis=0)
 
 
-def _unit_length(capture: Capture) -> float:
+def unit_length(capture: Capture) -> float:
     """Median depth of the points in the views that saw them; else the spread of the cameras; else 1."""
     depths = _depths(capture)
     depths = depths[depths > 0]
@@ -121,7 +121,8 @@ def _unit_length(capture: Capture) -> float:
         return float(np.median(depths))
     centers = np.stack([view.camera.center for view in capture.views])
     spread = float(np.median(np.linalg.norm(centers - np.median(centers, axis=0), axis=1)))
-    return spread if spread > 0 else 1.0
+    # What rounding leaves of equal places is no spread.
+    return spread if spread > 1e-9 * float(np.abs(centers).max()) else 1.0
 
 
 def _depths(capture: Capture) -> Float[np.ndarray, "m"]:

@@ -23,7 +23,7 @@ class PhotoFolder:
 
     @classmethod
     def of(cls, root: Path) -> "PhotoFolder":
-        """Lists a folder and those below it; hidden files and linked folders are passed over.
+        """Lists a folder and those below it; hidden and linked folders and macOS's `._` files are passed over.
 
         Raises:
             LimitExceeded: There are more image files than a capture may have views.
@@ -33,7 +33,7 @@ class PhotoFolder:
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
             for name in sorted(names):
                 path = Path(folder, name)
-                if not name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES:
+                if not name.startswith("._") and path.suffix.lower() in IMAGE_SUFFIXES:
                     files[path.relative_to(root).as_posix()] = path
             if len(files) > MAX_VIEWS:
                 raise LimitExceeded(f"holds more than {MAX_VIEWS:,} images", where=root, remedy="split the capture")

@@ -31,7 +31,9 @@ def fit_to_photos(capture: Capture) -> Capture:
             errors.append(error)
     if errors and len(errors) == len(capture.views):
         raise InputError(
-            f"none of the {len(errors):,} photographs can be read; the first: {errors[0]}", where=capture.root
+            f"none of the {len(errors):,} photographs can be read; the first {errors[0].what}",
+            where=capture.root,
+            remedy=errors[0].remedy or "copy them again",
         )
     readable = [(view, size) for view, size in zip(capture.views, sizes, strict=True) if size is not None]
     _check_shapes(readable)
@@ -89,7 +91,7 @@ def _scaled_finding(views: list[tuple[View, Size]]) -> list[Finding]:
 def _unreadable_finding(errors: list[Scene3dError]) -> list[Finding]:
     if not errors:
         return []
-    what = f"{len(errors):,} photographs cannot be read and are left out; the first: {errors[0].what}"
+    what = f"{len(errors):,} photographs cannot be read and are left out; the first {errors[0].what}"
     where = "" if errors[0].where is None else Path(errors[0].where).name
     return [Finding(severity=Severity.WARNING, what=what, where=where, remedy=errors[0].remedy or "")]
 

@@ -70,7 +70,8 @@ def _read_transforms_file(path: Path, *, prefix: str) -> Capture:
     if transforms.points_path is not None:
         points = _bare_points(*read_points_ply(transforms.points_path))
     views.sort(key=lambda view: view.name)
-    return Capture(root=path.parent, views=tuple(views), points=points, findings=transforms.findings)
+    findings = transforms.findings
+    return Capture(root=path.parent, views=tuple(views), points=points, findings=findings, source="transforms")
 
 
 def _view_of_frame(frame: TransformsFrame, prefix: str, masks: Mapping[str, Path]) -> View:
@@ -125,10 +126,9 @@ def _joined(folder: Path, captures: Sequence[Capture]) -> Capture:
             where=folder,
             remedy="take them out of one: no view may be trained on and held out",
         )
-    first = captures[0]
     findings = tuple(finding for capture in captures for finding in capture.findings)
     # The first part's views keep their places, so that its tracks stay right.
-    return Capture(root=folder, views=tuple(views), points=first.points, findings=findings)
+    return replace(captures[0], root=folder, views=tuple(views), findings=findings)
 
 
 def _other_resolutions(folder: Path) -> list[Finding]:

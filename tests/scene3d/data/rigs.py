@@ -91,11 +91,11 @@ def oblique(headings: Sequence[float] = (0.0, 90.0, 180.0, 270.0), off_nadir_deg
     return make_capture(cameras, town_points(rng, side=110))
 
 
-def orbit(elevation_deg: float = 30.0) -> Capture:
+def orbit(elevation_deg: float = 30.0, num_views: int = 24) -> Capture:
     rng = make_numpy_generator(0, "orbit")
     elevation = np.radians(elevation_deg)
     cameras = []
-    for azimuth in np.linspace(0, 2 * np.pi, 24, endpoint=False):
+    for azimuth in np.linspace(0, 2 * np.pi, num_views, endpoint=False):
         flat = 20 * np.cos(elevation) * np.array([np.cos(azimuth), np.sin(azimuth)])
         cameras.append(make_camera((*flat, 20 * np.sin(elevation)), (0, 0, 1), wobble_deg=2, rng=rng))
     return make_capture(cameras, town_points(rng, side=12))
