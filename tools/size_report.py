@@ -1,4 +1,7 @@
-"""Prints the ten largest files and functions; fails when one passes the wall: 400 lines a file, 80 a function."""
+"""Prints the ten largest files and functions; fails when one passes the wall: 400 lines a file, 80 a function.
+
+The docstring of a function does not count: saying more about it is no fault.
+"""
 
 import ast
 import sys
@@ -20,11 +23,16 @@ def measure(path: Path) -> tuple[Size, list[Size]]:
     text = path.read_text(encoding="utf-8")
     name = path.relative_to(ROOT).as_posix()
     functions = [
-        ((node.end_lineno or node.lineno) - node.lineno + 1, f"{name}:{node.name}")
+        (count_lines(node) - (count_lines(node.body[0]) if ast.get_docstring(node) else 0), f"{name}:{node.name}")
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     return (len(text.splitlines()), name), functions
+
+
+def count_lines(node: ast.stmt) -> int:
+    """Lines from the first to the last of a statement."""
+    return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
 def find_source_files() -> Iterator[Path]:

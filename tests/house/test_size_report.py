@@ -37,6 +37,14 @@ def test_a_function_at_the_wall_passes_and_one_line_more_fails(size_report, tmp_
     assert "scene3d/a.py:f has 81 lines; the wall is 80" in capsys.readouterr().out
 
 
+def test_a_docstring_does_not_make_a_function_large(size_report, tmp_path):
+    text = 'def f():\n    """\n' + "    word\n" * 90 + '    """\n' + "    x = 1\n" * 79
+    (tmp_path / "scene3d" / "a.py").write_text(text)
+    assert size_report.main() == 0
+    (tmp_path / "scene3d" / "a.py").write_text(text + "    x = 1\n")
+    assert size_report.main() == 1
+
+
 def test_an_entry_of_the_allow_list_that_is_not_needed_fails(size_report, tmp_path, monkeypatch):
     monkeypatch.setattr(size_report, "ALLOWED", {"scene3d/a.py": 450})
     write(tmp_path, 450)

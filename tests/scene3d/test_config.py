@@ -139,7 +139,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 def test_an_error_in_the_file_names_the_file(tmp_path):
     path = write(tmp_path / "mine.yaml", "stepz: 3")
-    with pytest.raises(SettingsError, match="mine.yaml"):
+    with pytest.raises(SettingsError, match=r"mine\.yaml"):
         load_settings(Outer, path)
 
 
