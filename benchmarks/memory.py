@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from subprocess import Popen
+from subprocess import PIPE, Popen
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -24,6 +24,15 @@ from scene3d.events import Quiet, read_events
 
 SCHEMA_VERSION = 1
 SAMPLE_EVERY_S = 0.1
+ROOT = Path(__file__).resolve().parents[1]
+LAUNCHER = """
+import resource, subprocess, sys
+with open(sys.argv[1], "w") as log:
+    process = subprocess.Popen(sys.argv[2:], stdout=log, stderr=log)
+    print(process.pid, flush=True)
+    code = process.wait()
+print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, flush=True)
+"""
 IMPORTS = "import app.cli, scene3d.training.run"
 """What a reconstruction loads before it reads anything: its memory is the floor."""
 
@@ -38,7 +47,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="keep the record in this file as well")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        capture = arguments.capture or make_synthetic(Path(scratch), arguments.views)
+        capture = arguments.capture.resolve() if arguments.capture else make_synthetic(Path(scratch), arguments.views)
         record, code = measure(capture, Path(scratch), arguments.iterations, arguments.image_scale)
     text = json.dumps(record, indent=2)
     print(text)
@@ -56,6 +65,7 @@ def make_synthetic(scratch: Path, num_views: int) -> Path:
 
 def measure(capture: Path, scratch: Path, iterations: int, image_scale: float) -> tuple[dict[str, Any], int]:
     """Runs the command and joins its memory with its events."""
+    machine = describe_machine()  # before its own work counts as load
     floor_bytes, _, _ = run_watched([sys.executable, "-c", IMPORTS], scratch / "imports.log")
     command = [sys.executable, "-m", "app.cli", "reconstruct", str(capture), "--output", str(scratch / "run")]
     command += ["--iterations", str(iterations), "--image-scale", str(image_scale)]
@@ -63,7 +73,7 @@ def measure(capture: Path, scratch: Path, iterations: int, image_scale: float) -
     peak_bytes, samples, code = run_watched(command, scratch / "reconstruct.log")
     record = {
         "schema_version": SCHEMA_VERSION,
-        "machine": describe_machine(),
+        "machine": machine,
         "capture": capture.name,
         "iterations": iterations,
         "image_scale": image_scale,
@@ -82,20 +92,24 @@ def run_watched(command: list[str], log: Path) -> tuple[int, list[tuple[float, i
     """Runs a command to its end.
 
     Returns:
-        The largest resident size the system counted for it and its own children, samples of (time, bytes) where
+        The largest resident size the system counted for it or any of its children, samples of (time, bytes) where
         the system shows them, and the exit code.
     """
-    with log.open("w", encoding="utf-8") as stream:
-        process = Popen(command, stdout=stream, stderr=stream, cwd=Path(__file__).resolve().parents[1])
-        samples: list[tuple[float, int]] = []
-        watcher = threading.Thread(target=_sample, args=(process, samples))
-        watcher.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        watcher.join()
+    # A new process is charged with the size of the one it was forked from, and this one holds torch: a small process
+    # in between keeps that out of the figure.
+    launcher = Popen([sys.executable, "-I", "-S", "-c", LAUNCHER, str(log), *command], stdout=PIPE, text=True, cwd=ROOT)
+    assert launcher.stdout is not None
+    process_id = int(launcher.stdout.readline())
+    samples: list[tuple[float, int]] = []
+    ended = threading.Event()
+    watcher = threading.Thread(target=_sample, args=(process_id, samples, ended))
+    watcher.start()
+    code, max_rss = (int(word) for word in launcher.stdout.readline().split())
+    ended.set()
+    watcher.join()
+    launcher.wait()
     # Kilobytes on Linux, bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return usage.ru_maxrss * unit, samples, process.returncode
+    return max_rss * (1 if sys.platform == "darwin" else 1024), samples, code
 
 
 def peak_by_stage(events: list[dict[str, Any]], samples: list[tuple[float, int]]) -> dict[str, dict[str, Any]]:
@@ -115,16 +129,15 @@ def peak_by_stage(events: list[dict[str, Any]], samples: list[tuple[float, int]]
     return stages
 
 
-def _sample(process: "Popen[bytes]", samples: list[tuple[float, int]]) -> None:
+def _sample(process_id: int, samples: list[tuple[float, int]], ended: threading.Event) -> None:
     """Reads the resident size again and again until the process ends (Linux only)."""
-    statm = Path(f"/proc/{process.pid}/statm")
-    while process.returncode is None:
+    statm = Path(f"/proc/{process_id}/statm")
+    while not ended.wait(SAMPLE_EVERY_S):
         try:
             pages = int(statm.read_text().split()[1])
         except (OSError, IndexError, ValueError):
             return
         samples.append((time.time(), pages * os.sysconf("SC_PAGE_SIZE")))
-        time.sleep(SAMPLE_EVERY_S)
 
 
 if __name__ == "__main__":
