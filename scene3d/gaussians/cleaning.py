@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from scene3d.errors import SettingsError
@@ -15,6 +16,11 @@ from scene3d.geometry.similarity import Similarity
 
 JUDGED_RADII = 2.0
 """Beyond this many scene radii nothing counts as isolated: the far background is sparse in every good scene."""
+
+_HALF_AXES = np.concatenate([np.eye(3), -np.eye(3)])
+_DIAGONALS = np.array([corner for a in (-1, 1) for b in (-1, 1) for corner in ((a, b, 0), (a, 0, b), (0, a, b))])
+_SAMPLE_SIGMAS = np.concatenate([np.zeros((1, 3)), _HALF_AXES, 2 * _HALF_AXES, np.sqrt(2) * _DIAGONALS])
+"""Where a Gaussian is looked at, in deviations along its own axes: the outer points lie two deviations out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +76,8 @@ def remove_floaters(
             it, nothing counts as unseen.
     """
     settings = settings or CleaningSettings()
-    kept = _finite(gaussians)
-    removed = {"not finite": int((~kept).sum())}
+    kept = _drawable(gaussians)
+    removed = {"broken": int((~kept).sum())}
     radius = scene_radius(gaussians.means[kept])
     suspects = {
         "faint": gaussians.opacities < settings.min_opacity,
@@ -83,7 +89,7 @@ def remove_floaters(
         removed[reason] = int((kept & suspect).sum())
         kept = kept & ~suspect
     remaining = kept.nonzero()[:, 0]
-    isolated = find_isolated(gaussians.means[remaining], settings)
+    isolated = find_isolated(gaussians.select(remaining), settings)
     removed["isolated"] = int(isolated.sum())
     kept = kept.clone()
     kept[remaining[isolated]] = False
@@ -123,28 +129,46 @@ def scene_radius(means: Float[Tensor, "n 3"]) -> float:
     return float(np.quantile(np.linalg.norm(points - np.median(points, axis=0), axis=1), 0.9)) or 1.0
 
 
-def find_isolated(means: Float[Tensor, "n 3"], settings: CleaningSettings) -> Bool[Tensor, "n"]:
-    """Which Gaussians belong to a cluster of touching voxels that is too small to be part of the scene.
+def find_isolated(gaussians: Gaussians, settings: CleaningSettings) -> Bool[Tensor, "n"]:
+    """Which Gaussians belong to a cluster of touching ones that is too small to be part of the scene.
 
-    Voxels grow with the distance outside the scene's radius, and far outside nothing is judged.
+    Gaussians touch if voxels they reach into touch: by centres alone, the few large ones that cover a plain wall would
+    all stand alone. Voxels grow with the distance outside the scene's radius, and far outside nothing is judged.
     """
-    if len(means) == 0:
+    if len(gaussians) == 0:
         return torch.zeros(0, dtype=torch.bool)
-    points = means.detach().cpu().double().numpy()
-    unit = (points - np.median(points, axis=0)) / scene_radius(means)
-    voxels = np.floor(_contract(unit) / settings.voxel_share).astype(np.int64)
-    occupied, voxel_of_point, counts = np.unique(voxels, axis=0, return_inverse=True, return_counts=True)
-    cluster_of_voxel = _touching_clusters(occupied)
-    cluster_sizes = np.bincount(cluster_of_voxel, weights=counts)
-    small = cluster_sizes < settings.min_cluster_share * len(points)
-    small[cluster_sizes.argmax()] = False  # something always stays
-    isolated = small[cluster_of_voxel[voxel_of_point.reshape(-1)]] & (np.linalg.norm(unit, axis=1) < JUDGED_RADII)
-    return torch.from_numpy(isolated).to(means.device)
+    means = gaussians.means.detach().cpu().double().numpy()
+    middle, radius = np.median(means, axis=0), scene_radius(gaussians.means)
+    owners, voxels = _reached_voxels(gaussians, middle, radius, settings.voxel_share)
+    cluster = _touching_clusters(len(gaussians), owners, voxels)
+    sizes = np.bincount(cluster)
+    small = sizes < settings.min_cluster_share * len(gaussians)
+    small[sizes.argmax()] = False  # something always stays
+    judged = np.linalg.norm(means - middle, axis=1) < JUDGED_RADII * radius
+    return torch.from_numpy(small[cluster] & judged).to(gaussians.means.device)
 
 
-def _finite(gaussians: Gaussians) -> Bool[Tensor, "n"]:
-    parts = (gaussians.means, gaussians.quats, gaussians.log_scales, gaussians.opacity_logits[:, None])
-    return torch.cat([*parts, gaussians.sh.flatten(1)], dim=1).isfinite().all(dim=1)
+def _drawable(gaussians: Gaussians) -> Bool[Tensor, "n"]:
+    """Which have finite numbers only, and a rotation."""
+    parts = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacity_logits[:, None])
+    finite = torch.cat([*parts, gaussians.sh.flatten(1)], dim=1).isfinite().all(dim=1)
+    return finite & (gaussians.quats.norm(dim=1) > 0)
+
+
+def _reached_voxels(
+    gaussians: Gaussians, middle: Float[np.ndarray, "3"], radius: float, voxel_share: float
+) -> tuple[Int[np.ndarray, "r"], Int[np.ndarray, "r 3"]]:
+    """Pairs of a Gaussian and a voxel that holds one of its sample points."""
+    x, y, z, w = (gaussians.quats[:, i].detach().cpu().double().numpy() for i in (1, 2, 3, 0))
+    axes = Rotation.from_quat(np.stack([x, y, z, w], axis=1)).as_matrix()
+    axes = axes * gaussians.scales.detach().cpu().double().numpy()[:, None, :]
+    means = gaussians.means.detach().cpu().double().numpy()
+    owners, voxels = [], []
+    for direction in _SAMPLE_SIGMAS:
+        unit = (means + axes @ direction - middle) / radius
+        owners.append(np.arange(len(means)))
+        voxels.append(np.floor(_contract(unit) / voxel_share).astype(np.int64))
+    return np.concatenate(owners), np.concatenate(voxels)
 
 
 def _contract(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
@@ -153,19 +177,23 @@ def _contract(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     return np.asarray(points * (2 - 1 / distance) / distance)
 
 
-def _touching_clusters(voxels: Int[np.ndarray, "v 3"]) -> Int[np.ndarray, "v"]:
-    """Cluster number of each occupied voxel; voxels that share a face, an edge or a corner are one cluster."""
+def _touching_clusters(
+    num_gaussians: int, owners: Int[np.ndarray, "r"], voxels: Int[np.ndarray, "r 3"]
+) -> Int[np.ndarray, "n"]:
+    """Cluster number of each Gaussian; voxels that share a face, an edge or a corner touch."""
     shifted = voxels - voxels.min(axis=0) + 1
     sides = shifted.max(axis=0) + 2
-    keys = (shifted[:, 0] * sides[1] + shifted[:, 1]) * sides[2] + shifted[:, 2]  # ascending: np.unique sorted the rows
+    strides = np.array([sides[1] * sides[2], sides[2], 1])
+    keys, reached = np.unique(shifted @ strides, return_inverse=True)
+    rows, columns = [owners], [num_gaussians + reached]
     steps = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)[14:]  # half of the 26
-    first, second = [], []
-    for step in steps:
-        wanted = keys + (step[0] * sides[1] + step[1]) * sides[2] + step[2]
+    for wanted in (keys + step @ strides for step in steps):
         place = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
         found = keys[place] == wanted
-        first.append(np.nonzero(found)[0])
-        second.append(place[found])
-    rows, columns = np.concatenate(first), np.concatenate(second)
-    graph = coo_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(len(keys), len(keys)))
-    return np.asarray(connected_components(graph, directed=False)[1])
+        rows.append(num_gaussians + np.nonzero(found)[0])
+        columns.append(num_gaussians + place[found])
+    size = num_gaussians + len(keys)
+    links = np.concatenate(rows), np.concatenate(columns)
+    graph = coo_matrix((np.ones(len(links[0]), bool), links), shape=(size, size))
+    labels = np.asarray(connected_components(graph, directed=False)[1])[:num_gaussians]
+    return np.asarray(np.unique(labels, return_inverse=True)[1].reshape(-1))

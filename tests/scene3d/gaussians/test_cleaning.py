@@ -36,14 +36,16 @@ def with_floaters(ground: Gaussians) -> Gaussians:
     oversized = ground.select(torch.arange(2))
     oversized.log_scales[:, 1] = 2.0
     broken = ground.select(torch.arange(4))
-    broken.sh[:, 0, 0] = float("nan")
+    broken.sh[:2, 0, 0] = float("nan")
+    broken.quats[2] = 0
+    broken.log_scales[3] = 200.0
     return Gaussians.concatenate([ground, floaters, faint, oversized, broken])
 
 
 def test_planted_floaters_go_and_the_scene_stays():
     ground = make_ground()
     result = remove_floaters(with_floaters(ground))
-    assert result.removed == {"not finite": 4, "faint": 3, "oversized": 2, "isolated": 5}
+    assert result.removed == {"broken": 4, "faint": 3, "oversized": 2, "isolated": 5}
     assert result.kept[: len(ground)].all()
     assert not result.kept[len(ground) :].any()
     assert torch.equal(result.gaussians.means, ground.means)
@@ -69,15 +71,32 @@ def test_each_gaussian_counts_once():
     assert sum(result.removed.values()) == len(scene) == int((~result.kept).sum())
 
 
+def at_places(means: torch.Tensor, scale: float = 1e-4) -> Gaussians:
+    scene = make_ground(len(means), background=0)
+    scene.means.copy_(means)
+    scene.log_scales.fill_(float(np.log(scale)))
+    return scene
+
+
 def test_a_sparse_scene_is_not_all_isolated():
     means = torch.from_numpy(make_numpy_generator(0).uniform(-1, 1, (50, 3))).float()
-    assert not find_isolated(means, CleaningSettings()).all()
+    assert not find_isolated(at_places(means), CleaningSettings()).all()
 
 
 def test_clusters_touching_at_a_corner_are_one():
     settings = CleaningSettings(voxel_share=0.5, min_cluster_share=0.3)
     chain = torch.arange(20)[:, None] * torch.tensor([[0.05, 0.05, 0.05]])
-    assert not find_isolated(chain, settings).any()
+    assert not find_isolated(at_places(chain), settings).any()
+
+
+def test_large_gaussians_of_a_plain_wall_are_not_isolated():
+    detail = 0.1 * torch.rand(200, 3, generator=make_generator(0))
+    wall = torch.cartesian_prod(torch.linspace(-1, 1, 8), torch.linspace(-1, 1, 8), torch.zeros(1))
+    settings = CleaningSettings(min_cluster_share=0.02)
+    assert find_isolated(at_places(torch.cat([detail, wall])), settings)[200:].sum() > 50
+    scene = at_places(torch.cat([detail, wall]))
+    scene.log_scales[200:, :2] = float(np.log(0.15))
+    assert not find_isolated(scene, settings).any()
 
 
 def test_an_empty_scene_stays_empty():

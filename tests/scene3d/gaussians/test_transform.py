@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -39,6 +39,7 @@ def similarities(draw: st.DrawFn) -> Similarity:
 
 
 @given(similarities())
+@settings(max_examples=30)
 def test_covariances_turn_and_scale_with_the_world(move):
     source = make_gaussians()
     expected = move.scale**2 * move.rotation @ covariances(source) @ move.rotation.T
@@ -47,6 +48,7 @@ def test_covariances_turn_and_scale_with_the_world(move):
 
 
 @given(similarities())
+@settings(max_examples=30)
 def test_colour_seen_along_a_turned_direction_is_the_same(move):
     source = make_gaussians()
     directions = make_numpy_generator(3).normal(size=(50, 3))
@@ -58,6 +60,7 @@ def test_colour_seen_along_a_turned_direction_is_the_same(move):
 
 
 @given(similarities())
+@settings(max_examples=30)
 def test_going_there_and_back_changes_nothing(move):
     source = make_gaussians()
     back = transform_gaussians(transform_gaussians(source, move), move.inverse())
