@@ -37,14 +37,14 @@ def check_plain_file(path: Path, *, max_bytes: int) -> int:
 
 def read_file_bytes(path: Path, *, max_bytes: int) -> bytes:
     """The content of a plain file that is no larger than `max_bytes`."""
-    check_plain_file(path, max_bytes=max_bytes)
+    size_bytes = check_plain_file(path, max_bytes=max_bytes)
     try:
         with path.open("rb") as stream:
-            content = stream.read(max_bytes + 1)
+            content = stream.read(size_bytes + 1)  # asking for `max_bytes` would reserve as much
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=path, remedy="check its permissions") from error
-    if len(content) > max_bytes:
-        raise LimitExceeded(f"grew past {max_bytes:,} bytes while it was read", where=path)
+    if len(content) > size_bytes:
+        raise InputError("grew while it was read", where=path, remedy="wait until it is whole and try again")
     return content
 
 

@@ -2,9 +2,11 @@
 
 import re
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -133,45 +135,6 @@ def mutated(content: bytes, *, seed: int, count: int) -> Iterator[tuple[str, byt
         yield mutation.__name__, result
 
 
-@dataclass(slots=True)
-class Tally:
-    """What a reader made of damaged files."""
-
-    num_read: int = 0
-    """Read without complaint, or with what was left out counted."""
-
-    num_refused: int = 0
-    """Ended in InputError or LimitExceeded that says where and why."""
-
-    wrong_counts: list[str] = field(default_factory=list)
-    """Read as if whole, with another number of things in it."""
-
-    foreign: list[str] = field(default_factory=list)
-    """Ended in any other exception, or in an error without a place."""
-
-    @property
-    def total(self) -> int:
-        """All files tried."""
-        return self.num_read + self.num_refused + len(self.wrong_counts) + len(self.foreign)
-
-    def try_reader(self, label: str, read: Callable[[], object], expected: object) -> None:
-        """Count one attempt; `read` returns what must be equal to `expected`, or None if it said what it left out."""
-        try:
-            found = read()
-        except (InputError, LimitExceeded) as error:
-            if error.where and error.what:
-                self.num_refused += 1
-            else:
-                self.foreign.append(f"{label}: an error without a place: {error}")
-        except Exception as error:
-            self.foreign.append(f"{label}: {type(error).__name__}: {error}")
-        else:
-            if found is None or expected is None or found == expected:
-                self.num_read += 1
-            else:
-                self.wrong_counts.append(f"{label}: {found} instead of {expected}")
-
-
 @dataclass(frozen=True, slots=True)
 class Target:
     """A reader, and good files for it."""
@@ -184,18 +147,68 @@ class Target:
     """Reads the folder; returns the counts of what it found, or None if it announced that something was left out."""
 
 
-def run_target(target: Target, folder: Path, *, seed: int, count: int) -> Tally:
-    """Damage each file of a target in turn, read, and count the outcomes."""
+Verdict = Literal["read", "refused", "out of memory", "wrong count", "foreign error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a reader made of one damaged file."""
+
+    verdict: Verdict
+    """`read`: right, or with what was left out counted. `refused`: an error of ours that says where and why."""
+
+    message: str = ""
+
+
+def cases(target: Target, folder: Path, *, seed: int, count: int) -> Iterator[tuple[str, Callable[[], Outcome]]]:
+    """Each damaged file of a target: what it is, and a function that writes it and has it read."""
     paths = target.make(folder)
     expected = target.read(folder)
-    tally = Tally()
     originals = [path.read_bytes() for path in paths]
     for place, (path, original) in enumerate(zip(paths, originals, strict=True)):
         share = count // len(paths) + (place < count % len(paths))
         for i, (kind, damaged) in enumerate(mutated(original, seed=seed + place, count=share)):
-            path.write_bytes(damaged)
-            label = f"{target.name}, {path.name}, {kind}, seed {seed + place}, case {i}"
-            # The file's own bytes read right must count as right, however they came about.
-            tally.try_reader(label, lambda: target.read(folder), expected)
+
+            def run(path: Path = path, damaged: bytes = damaged) -> Outcome:
+                path.write_bytes(damaged)
+                return judge(lambda: target.read(folder), expected)
+
+            yield f"{target.name}, {path.name}, {kind}, seed {seed + place}, case {i}", run
         path.write_bytes(original)
+
+
+def judge(read: Callable[[], object], expected: object) -> Outcome:
+    """Run a reader; where it returns anything but None, that must equal what was expected."""
+    try:
+        found = read()
+    except (InputError, LimitExceeded) as error:
+        if not (error.where and error.what):
+            return Outcome("foreign error", f"an error without a place: {error}")
+        return Outcome("out of memory" if "not enough memory" in error.what else "refused", str(error))
+    except Exception as error:
+        return Outcome("foreign error", f"{type(error).__name__}: {error}")
+    if found is None or expected is None or found == expected:
+        return Outcome("read")
+    return Outcome("wrong count", f"{found} instead of {expected}")
+
+
+@dataclass(slots=True)
+class Tally:
+    """How often each verdict was given, and the cases that must not be."""
+
+    counts: Counter[Verdict] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, label: str, outcome: Outcome) -> None:
+        """Count one case."""
+        self.counts[outcome.verdict] += 1
+        if outcome.verdict not in ("read", "refused"):
+            self.failures.append(f"{label}: {outcome.verdict}: {outcome.message}")
+
+
+def run_target(target: Target, folder: Path, *, seed: int, count: int) -> Tally:
+    """Damage each file of a target in turn, read, and count the outcomes."""
+    tally = Tally()
+    for label, run in cases(target, folder, seed=seed, count=count):
+        tally.add(label, run())
     return tally

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scene3d.errors import InputError
+from scene3d.errors import InputError, LimitExceeded
 from tests.fuzz.mutations import MUTATIONS, Target, mutated, run_target
 from tests.fuzz.targets import TARGETS
 
@@ -15,10 +15,9 @@ NUM_MUTATIONS = 330
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_no_damage_makes_a_reader_fail_in_an_unplanned_way(tmp_path: Path, target: Target) -> None:
     tally = run_target(target, tmp_path, seed=2024, count=NUM_MUTATIONS)
-    assert tally.foreign == []
-    assert tally.wrong_counts == []
-    assert tally.total == NUM_MUTATIONS
-    assert tally.num_refused > NUM_MUTATIONS / 20 or target.name == "checkpoint"
+    assert tally.failures == []
+    assert tally.counts.total() == NUM_MUTATIONS
+    assert tally.counts["refused"] > NUM_MUTATIONS / 20 or target.name == "checkpoint"
 
 
 def test_the_same_seed_gives_the_same_damage_and_every_kind_changes_the_file() -> None:
@@ -42,12 +41,15 @@ def test_the_runner_notices_each_way_of_failing(tmp_path: Path) -> None:
             raise InputError("too short", where=folder)
         if len(content) < 6:
             raise InputError("an error without a place")
+        if len(content) < 8:
+            raise LimitExceeded("there is not enough memory", where=folder)
         if content[0] & 1:
             raise KeyError("foreign")
         return len(content)
 
     tally = run_target(Target("poor", make, read), tmp_path, seed=1, count=400)
-    assert tally.total == 400
-    assert min(tally.num_refused, len(tally.wrong_counts), len(tally.foreign)) > 10
-    assert any("KeyError" in each for each in tally.foreign)
-    assert any("without a place" in each for each in tally.foreign)
+    assert tally.counts.total() == 400
+    assert set(tally.counts) == {"read", "refused", "out of memory", "wrong count", "foreign error"}
+    assert len(tally.failures) == 400 - tally.counts["read"] - tally.counts["refused"]
+    assert any("KeyError" in each for each in tally.failures)
+    assert any("without a place" in each for each in tally.failures)
