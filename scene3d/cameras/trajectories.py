@@ -115,6 +115,9 @@ def flythrough_path(
 ) -> tuple[Camera, ...]:
     """A smooth flight past the most different viewpoints of a capture, by a short way.
 
+    Where the cameras have no common up (straight-down flights there and back), they are rolled about their axes so that
+    the picture does not spin.
+
     Args:
         cameras: The capture's cameras, in any order.
         num_frames: Length of the flight.
@@ -123,6 +126,9 @@ def flythrough_path(
     """
     stops = [cameras[index] for index in _spread_out(cameras, num_stops)]
     stops = [stops[index] for index in _short_way(np.stack([camera.center for camera in stops]))] if stops else []
+    mean_up = np.mean([camera.cam_from_world[1, :3] for camera in cameras], axis=0) if cameras else WORLD_UP
+    if np.linalg.norm(mean_up) < 0.5:
+        stops = _unrolled(stops)
     path = interpolate_path(stops, num_frames)
     return smooth_path(path, smoothness * num_frames / max(len(stops) - 1, 1) / 2)
 
@@ -171,6 +177,19 @@ def _spread_out(cameras: Sequence[Camera], count: int) -> list[int]:
         picked.append(index)
         nearest = np.minimum(nearest, np.linalg.norm(centers - centers[index], axis=1))
     return picked
+
+
+def _unrolled(stops: Sequence[Camera]) -> list[Camera]:
+    """Each camera rolled about its own axis to turn as little as possible against the one before."""
+    result = list(stops[:1])
+    for camera in stops[1:]:
+        turn = camera.cam_from_world[:3, :3] @ result[-1].cam_from_world[:3, :3].T
+        # The roll that maximises the trace of what is left of the turn.
+        angle = np.arctan2(turn[0, 1] - turn[1, 0], turn[0, 0] + turn[1, 1])
+        roll = np.eye(4)
+        roll[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        result.append(replace(camera, cam_from_world=roll @ camera.cam_from_world))
+    return result
 
 
 def _short_way(centers: Float[np.ndarray, "n 3"]) -> list[int]:

@@ -84,10 +84,14 @@ def estimate_up(capture: Capture) -> UpEstimate:
 
 
 def well_seen(points: SparsePoints) -> Bool[np.ndarray, "n"]:
-    """Points seen by three views or more whose error is no outlier; all finite points where tracks are unknown."""
+    """Points seen by three views or more (by two where none is) whose error is no outlier.
+
+    Where tracks are unknown every finite point counts.
+    """
     good = np.isfinite(points.positions).all(axis=1)
     if len(points.track_views):
-        good &= points.track_lengths >= 3
+        lengths = points.track_lengths
+        good &= lengths >= min(3, int(lengths.max()))
     errors = points.errors_px[np.isfinite(points.errors_px)]
     if len(errors):
         median = np.median(errors)

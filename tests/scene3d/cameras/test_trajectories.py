@@ -152,3 +152,15 @@ def test_a_flight_takes_a_short_way():
     rig = [make_camera((x, 0.0, 10.0), (x, 5.0, 0.0)) for x in rng.permutation(np.arange(12.0))]
     path = centers_of(flythrough_path(rig, num_frames=100, smoothness=0.0))
     assert np.linalg.norm(np.diff(path, axis=0), axis=1).sum() == pytest.approx(11, rel=1e-6)
+
+
+def test_a_flight_over_a_serpentine_does_not_spin():
+    ups = [np.array([0.0, 1.0, 0.0]), np.array([0.0, -1.0, 0.0])]
+    rig = []
+    for i, (x, y) in enumerate(np.stack(np.meshgrid(np.arange(6.0), np.arange(6.0)), axis=-1).reshape(-1, 2)):
+        place = np.array([x, y, 5.0])
+        pose = look_at(place, place - [0.0, 0.0, 5.0], ups[i // 6 % 2])
+        rig.append(Camera(width=64, height=48, K=K, cam_from_world=pose))
+    path = flythrough_path(rig, num_frames=60)
+    for camera in path:
+        assert angle_between_rad(path[0].cam_from_world[:3, :3], camera.cam_from_world[:3, :3]) < 1e-6
