@@ -5,11 +5,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Figure = float | int | str | bool | None
 
 
+@runtime_checkable
 class Reporter(Protocol):
     """Where progress goes: a file, a terminal, a page. Every call is cheap and never raises."""
 

@@ -15,22 +15,22 @@ def _require(condition: bool, message: str) -> None:
 class OptimizerSettings:
     """Step sizes of Adam; those of positions are relative to the scene's size."""
 
-    means_lr: float = 1.6e-4
+    means_lr: float = 3e-3
     """Positions, at the start; falls log-linearly."""
 
     means_lr_final_ratio: float = 0.01
     """Positions, at the end, as a share of the start."""
 
-    quats_lr: float = 1e-3
+    quats_lr: float = 4e-3
     """Rotations."""
 
-    scales_lr: float = 5e-3
+    scales_lr: float = 2e-2
     """Log scales."""
 
     opacities_lr: float = 5e-2
     """Opacity logits."""
 
-    sh_lr: float = 2.5e-3
+    sh_lr: float = 1e-2
     """Constant colour term."""
 
     sh_rest_ratio: float = 0.05

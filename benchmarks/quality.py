@@ -1,0 +1,99 @@
+"""Reconstructs captures and prints their held-out quality as JSON: one row per run, with the curve over iterations.
+
+    python benchmarks/quality.py fox --iterations 2000 --image-scale 0.5 --output benchmarks/results/quality_fox.json
+    python benchmarks/quality.py ../shared/data/brighton --iterations 1000 2000 4000
+
+A capture is a folder, or a name below SCENE3D_SHARED/data or ../shared/data.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from machine import describe_machine
+
+from scene3d.config import load_settings
+from scene3d.training.evaluation import evaluate_run
+from scene3d.training.run import reconstruct
+from scene3d.training.settings import ReconstructSettings
+
+SHARED = Path(os.environ.get("SCENE3D_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+def find_capture(name: str) -> Path:
+    """A folder as given, or one of the shared captures."""
+    return Path(name) if Path(name).is_dir() else SHARED / "data" / name
+
+
+def run_one(capture: Path, settings: ReconstructSettings, keep: Path | None) -> dict[str, Any]:
+    """One reconstruction from nothing to metrics."""
+    with tempfile.TemporaryDirectory() as scratch:
+        output = (keep or Path(scratch)) / f"{capture.name}_{settings.iterations}"
+        started_s = time.monotonic()
+        result = reconstruct(capture, output, settings)
+        reconstructed_s = time.monotonic() - started_s
+        metrics = evaluate_run(output)
+        curve = [json.loads(line) for line in result.run.curve.read_text().splitlines()]
+    return {
+        "capture": capture.name,
+        "iterations": settings.iterations,
+        "image_scale": settings.image_scale,
+        "raw": metrics["raw"],
+        "corrected": metrics["corrected"],
+        "num_gaussians": result.num_gaussians,
+        "size_bytes": metrics["size_bytes"],
+        "train_seconds": round(result.train_seconds, 1),
+        "reconstruct_seconds": round(reconstructed_s, 1),
+        "peak_memory_bytes": result.peak_memory_bytes,
+        "curve": curve,
+        "protocol": metrics["protocol"],
+    }
+
+
+def main() -> None:
+    """Runs every capture at every length."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("captures", nargs="+")
+    parser.add_argument("--iterations", type=int, nargs="+", default=[2000])
+    parser.add_argument("--image-scale", type=float, default=0.5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting, JSON value")
+    parser.add_argument("--keep", type=Path, help="keep the run folders below this folder")
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    overrides: dict[str, Any] = {"image_scale": arguments.image_scale, "seed": arguments.seed}
+    for assignment in arguments.set:
+        key, value = assignment.split("=", 1)
+        target = overrides
+        *parents, last = key.split(".")
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[last] = json.loads(value)
+    rows = []
+    for name in arguments.captures:
+        for iterations in arguments.iterations:
+            settings = load_settings(ReconstructSettings, None, {**overrides, "iterations": iterations})
+            rows.append(run_one(find_capture(name), settings, arguments.keep))
+            raw = rows[-1]["raw"]
+            print(
+                f"{name} {iterations}: {raw['psnr_db']:.2f} dB, SSIM {raw['ssim']:.3f}, {rows[-1]['num_gaussians']:,} "
+                f"Gaussians, {rows[-1]['train_seconds']:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+    record = {"machine": describe_machine(), "overrides": overrides, "runs": rows}
+    text = json.dumps(record, indent=1)
+    if arguments.output:
+        arguments.output.write_text(text + "\n", encoding="utf-8")
+    sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
