@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.build_wheels import stage_sources
+from tools.build_wheels import PLATFORMS, check_contents, stage_sources
 
 PACKAGES = {"app", "blocks", "rasterizer", "scene3d"}
 NEVER_SHIPPED = ("benchmarks", "datasets", "docs", "tests", "tools")
@@ -89,3 +89,40 @@ def test_an_installed_wheel_knows_how_to_get_its_cpu_library(installed: Path) ->
     sources, reason = run_installed(installed, code).splitlines()
     assert Path(sources) == installed / CPU_SOURCES
     assert "compile" in reason
+
+
+ELF_X86_64 = b"\x7fELF" + bytes(14) + (62).to_bytes(2, "little")
+LIBRARY = "rasterizer/backends/cpu/lib/libscene3d_cpu-linux-x86_64.so"
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({}, None),
+        ({"datasets/__init__.py": b""}, "foreign top-level entries"),
+        ({LIBRARY: b"MZ" + bytes(40)}, "another system"),
+        ({LIBRARY: ELF_X86_64.replace((62).to_bytes(2, "little"), (183).to_bytes(2, "little"))}, "ELF machine 183"),
+        ({LIBRARY: ELF_X86_64 + b"GLIBC_2.35"}, "needs glibc"),
+        ({LIBRARY: ELF_X86_64 + b"libstdc++.so.6"}, "library of the system"),
+        ({LIBRARY: None}, "expected"),
+        ({f"{LIBRARY}.json": None}, "no .*json"),
+    ],
+)
+def test_a_platform_wheel_that_would_not_work_is_refused(
+    tmp_path: Path, changes: dict[str, bytes | None], complaint: str | None
+) -> None:
+    content: dict[str, bytes | None] = {
+        "rasterizer/__init__.py": b"",
+        "rasterizer/backends/cpu/src/kernels.cpp": b"",
+        LIBRARY: ELF_X86_64 + b"GLIBC_2.17",
+        f"{LIBRARY}.json": b"{}",
+    }
+    with zipfile.ZipFile(tmp_path / "made.whl", "w") as archive:
+        for name, data in (content | changes).items():
+            if data is not None:
+                archive.writestr(name, data)
+    if complaint is None:
+        check_contents(tmp_path / "made.whl", PLATFORMS[0])
+        return
+    with pytest.raises(SystemExit, match=complaint):
+        check_contents(tmp_path / "made.whl", PLATFORMS[0])
