@@ -57,8 +57,7 @@ def load() -> Loaded:
     if reason is not None:
         return Loaded(None, reason)
     try:
-        # A card can be listed and yet not answer: another process may hold all of its memory.
-        torch.zeros(1, device="cuda")
+        _touch_device()
         if not _has_compiled_extension():
             logger.warning("gsplat compiles its CUDA extension at first use; this can take several minutes")
         with locked(cache_folder().parent / "gsplat.lock"):
@@ -108,6 +107,11 @@ def _has_nvcc() -> bool:
     homes = [Path(home) for home in [*named, "/usr/local/cuda"] if home]
     compilers = [home / "bin" / name for home in homes for name in ("nvcc", "nvcc.exe")]
     return shutil.which("nvcc") is not None or any(compiler.is_file() for compiler in compilers)
+
+
+def _touch_device() -> None:
+    """A card can be listed and yet not answer: another process may hold all of its memory."""
+    torch.zeros(1, device="cuda")
 
 
 def _one_line(what: str, error: BaseException) -> str:

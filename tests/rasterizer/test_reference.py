@@ -315,3 +315,18 @@ def test_what_nothing_is_seen_of_still_has_derivatives_of_zero() -> None:
         assert all(not gradient.any() for gradient in gradients(scene).values())
         assert not meta["means2d"].grad.any()
         assert not meta["means2d"].absgrad.any()
+
+
+def test_tiles_keep_little_for_the_derivative() -> None:
+    scene = make_scene(19, num=300, width=200, height=150).tracked()
+    kept_bytes = 0
+
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal kept_bytes
+        kept_bytes += tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        scene.render("reference", packed=False)
+    pairs = 300 * 200 * 150
+    assert kept_bytes < pairs, "less than a byte for each pair of splat and pixel; the dense path keeps about fifty"
