@@ -179,7 +179,8 @@ def _photograph_all(shoot: _Shoot, reporter: Reporter) -> tuple[list[float], Can
     noise = make_numpy_generator(settings.seed, "synthetic noise")
     picking = make_numpy_generator(settings.seed, "synthetic picking")
     gains = np.exp2(settings.exposure_spread_stops * exposure.normal(size=len(shoot.cameras)))
-    per_view = -(-2 * settings.num_points // len(shoot.cameras))
+    # Many places are seen by too few views, most of all along a street.
+    per_view = -(-3 * settings.num_points // len(shoot.cameras))
     candidates = []
     for number, (name, camera) in enumerate(zip(shoot.names, shoot.cameras, strict=True)):
         image = photograph_through(shoot.studio, shoot.lens, camera, gain=float(gains[number]))

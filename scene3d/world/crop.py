@@ -115,11 +115,12 @@ class World:
 
     def height(self, xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n"]:
         """Height of the land or water at places anywhere."""
-        return self._crop_around(xy).height(xy)
+        terrain, _ = make_terrain(self.seed, _bounds_of(xy))
+        return np.maximum(terrain.sample(xy).height, WATER_LEVEL_M)
 
     def distance(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
         """Signed distance to the surface of the world at points anywhere, cut off at REACH_M."""
-        return self._crop_around(points).distance(points)
+        return self.crop(_bounds_of(points)).distance(points)
 
     def find_town(self, near: tuple[float, float] = (0.0, 0.0)) -> tuple[float, float]:
         """A place where city, village and open land meet: a good middle for a capture."""
@@ -137,14 +138,14 @@ class World:
         x, y = warp_from_plan(self.seed, u[i : i + 1], v[j : j + 1])
         return float(x[0]), float(y[0])
 
-    def _crop_around(self, points: Float[np.ndarray, "n k"]) -> Crop:
-        low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
-        bounds = Bounds(x_min=low[0], y_min=low[1], x_max=high[0], y_max=high[1])
-        return self.crop(bounds)
-
 
 _TOWN_MIX = {District.CITY: 3, District.VILLAGE: 3, District.FIELD: 2, District.PARK: 1}
 """The cells of a mixed neighbourhood of nine, each kind counted no further than this."""
+
+
+def _bounds_of(points: Float[np.ndarray, "n k"]) -> Bounds:
+    (x_min, y_min), (x_max, y_max) = points[:, :2].min(axis=0).tolist(), points[:, :2].max(axis=0).tolist()
+    return Bounds(x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max)
 
 
 def _touching(solids: Blocks | Balls, bounds: Bounds) -> np.ndarray:

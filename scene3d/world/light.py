@@ -36,7 +36,7 @@ class Light:
     """Distance towards the sun of the surface that the sun sees."""
 
     shelter_bounds: Bounds
-    shelter_maps: Float[np.ndarray, "k h w"]
+    shelter_maps: Float[np.ndarray, "k rows columns"]
     """Mean height of the topmost surface around each place, for each radius."""
 
     def shade(

@@ -78,12 +78,13 @@ class Terrain:
 
     def sample(self, xy: Float[np.ndarray, "n 2"]) -> GroundSamples:
         """The ground at places inside the range, interpolated over the lattice's triangles."""
-        column_f = xy[:, 0] / LATTICE_PITCH_M - self.first_column
-        row_f = xy[:, 1] / LATTICE_PITCH_M - self.first_row
+        # The place within a cell is found before the range's first cell is taken off: it must not depend on the range.
+        scaled = xy / LATTICE_PITCH_M
+        cell = np.floor(scaled)
+        along, across = (scaled - cell)[:, :1], (scaled - cell)[:, 1:]
         rows, columns, _ = self.vertices.shape
-        column = np.clip(column_f.astype(np.int64), 0, columns - 2)
-        row = np.clip(row_f.astype(np.int64), 0, rows - 2)
-        along, across = (column_f - column)[:, None], (row_f - row)[:, None]
+        first = [self.first_column, self.first_row]
+        column, row = np.clip(cell.astype(np.int64) - first, 0, [columns - 2, rows - 2]).T
         flat = self.vertices.reshape(-1, 6)
         corner = row * columns + column
         low, high = flat[corner], flat[corner + columns + 1]
