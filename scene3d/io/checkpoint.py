@@ -180,7 +180,11 @@ def _check_free_space(folder: Path, size_bytes: int) -> None:
 def _numbers(folder: Path, suffix: str) -> set[int]:
     if not folder.is_dir():
         return set()
-    matches = (_FILE.match(path.name) for path in folder.iterdir())
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=folder, remedy="check its permissions") from error
+    matches = (_FILE.match(name) for name in names)
     return {int(match[1]) for match in matches if match and match[2] == suffix}
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from scene3d.cameras.models import CameraModel
 from scene3d.errors import InputError, LimitExceeded
 from scene3d.io.colmap_model import PARAMETER_COUNTS, ColmapImage, ColmapPoints
-from scene3d.limits import MAX_CAMERAS, MAX_COORDINATE, MAX_NAME_BYTES, MAX_POINTS, MAX_VIEWS
+from scene3d.limits import MAX_CAMERAS, MAX_COORDINATE, MAX_PATH_BYTES, MAX_POINTS, MAX_VIEWS
 
 _COUNT = struct.Struct("<Q")
 _CAMERA = struct.Struct("<IiQQ")
@@ -19,7 +19,6 @@ _IMAGE = struct.Struct("<I7dI")
 _KEYPOINT = np.dtype([("pixel", "<f8", 2), ("point_id", "<i8")])
 _POINT = np.dtype([("id", "<i8"), ("position", "<f8", 3), ("color", "u1", 3), ("error_px", "<f8"), ("length", "<u8")])
 _TRACK_ENTRY = np.dtype([("image_id", "<u4"), ("keypoint", "<u4")])
-_MAX_PATH_BYTES = 4 * MAX_NAME_BYTES
 _REMEDY = "it is damaged or cut short; export the model again"
 
 _MODELS = tuple(PARAMETER_COUNTS.items())
@@ -176,7 +175,7 @@ def _check_end(buffer: memoryview, position: int, path: Path) -> None:
 
 
 def _name_at(buffer: memoryview, position: int, path: Path) -> tuple[str, int]:
-    window = buffer[position : position + _MAX_PATH_BYTES + 1].tobytes()
+    window = buffer[position : position + MAX_PATH_BYTES + 1].tobytes()
     length = window.find(b"\0")
     if length < 0:
         raise InputError(f"an image's name at byte {position:,} has no end", where=path, remedy=_REMEDY)

@@ -5,7 +5,7 @@ import stat
 from pathlib import Path, PurePosixPath
 
 from scene3d.errors import InputError, LimitExceeded
-from scene3d.limits import MAX_NAME_BYTES
+from scene3d.limits import MAX_NAME_BYTES, MAX_PATH_BYTES
 
 _MAX_MESSAGE_NAME = 80
 _CONTROL_CHARACTERS = frozenset(map(chr, (*range(32), *range(127, 160))))
@@ -33,6 +33,14 @@ def check_plain_file(path: Path, *, max_bytes: int) -> int:
             f"holds {status.st_size:,} bytes; at most {max_bytes:,} are read", where=path, remedy="split or shrink it"
         )
     return status.st_size
+
+
+def is_plain_file(path: Path) -> bool:
+    """Whether a plain file is there; a path the system cannot even ask for is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read_file_bytes(path: Path, *, max_bytes: int) -> bytes:
@@ -64,7 +72,7 @@ def check_relative_name(name: str, *, where: str | Path) -> str:
     """Refuse a name from inside a file that could lead out of its folder; returns it in its plain form.
 
     Accepted are relative names with forward slashes: no `..`, no drive letter, no backslash, no control characters,
-    no part over 255 bytes. Links on the person's own disk are theirs to make and are not looked at.
+    no part over 255 bytes, 1,020 in all. Links on the person's own disk are theirs to make and are not looked at.
 
     Raises:
         InputError: The name is anything else.
@@ -74,11 +82,12 @@ def check_relative_name(name: str, *, where: str | Path) -> str:
     try:
         parts = [part for part in name.split("/") if part not in ("", ".")]
         too_long = any(len(part.encode("utf-8")) > MAX_NAME_BYTES for part in parts)
+        too_long |= len(name.encode("utf-8")) > MAX_PATH_BYTES
     except UnicodeEncodeError as error:
         raise InputError(f"the name {shown} is not valid Unicode", where=where, remedy=remedy) from error
     if not parts:
         raise InputError(f"the name {shown} names no file", where=where, remedy=remedy)
-    if too_long or len(parts) > MAX_NAME_BYTES:
+    if too_long:
         raise InputError(f"the name {shown}... is too long", where=where, remedy=remedy)
     drive = len(parts[0]) >= 2 and parts[0][1] == ":"
     if name.startswith("/") or drive or ".." in parts or "\\" in name or _CONTROL_CHARACTERS & set(name):

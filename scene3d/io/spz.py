@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scene3d.errors import InputError, LimitExceeded
+from scene3d.errors import InputError, LimitExceeded, SettingsError
 from scene3d.events import Quiet, Reporter
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.io import spz_packing
@@ -70,7 +70,10 @@ def write_spz(
     Raises:
         InputError: Gaussians that are not finite or too far apart, or a path that cannot be written.
         LimitExceeded: The disk is full.
+        SettingsError: `sh_bits` outside 1..8.
     """
+    if not all(1 <= bits <= 8 for bits in sh_bits):
+        raise SettingsError(f"sh_bits are {sh_bits}; each must lie in 1..8")
     check_finite(gaussians, path)
     if gaussians.sh_degree > MAX_SH_DEGREE:
         what = f"the spherical harmonics have degree {gaussians.sh_degree}; an .spz holds up to {MAX_SH_DEGREE}"

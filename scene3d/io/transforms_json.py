@@ -11,7 +11,7 @@ from scene3d.cameras.models import CameraModel
 from scene3d.errors import InputError, LimitExceeded
 from scene3d.io.bounded_json import is_number, read_json_object
 from scene3d.io.findings import Finding, Severity
-from scene3d.io.opening import check_relative_name
+from scene3d.io.opening import check_relative_name, is_plain_file
 from scene3d.io.transforms_lens import lens_of
 from scene3d.limits import IMAGE_SUFFIXES, MAX_COORDINATE, MAX_VIEWS
 
@@ -143,7 +143,7 @@ class _Reader:
             return None
         name = self._name(value, where)
         path = self._path.parent / name
-        if path.is_file():
+        if is_plain_file(path):
             return path
         self._missing_others.append(name)
         return None
@@ -173,13 +173,13 @@ def _is_coordinate(value: object) -> bool:
 
 
 def _find_image(path: Path) -> Path | None:
-    if path.is_file():
+    if is_plain_file(path):
         return path
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return None
     for suffix in sorted(IMAGE_SUFFIXES):
         with_suffix = path.with_name(path.name + suffix)
-        if with_suffix.is_file():
+        if is_plain_file(with_suffix):
             return with_suffix
     return None
 

@@ -1,7 +1,14 @@
 """Random Gaussians for the tests of the splat files."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import torch
 
+from scene3d.events import EventLog, read_events
 from scene3d.gaussians.gaussians import Gaussians
 
 FIELDS = ("means", "quats", "log_scales", "opacity_logits", "sh")
@@ -21,3 +28,21 @@ def random_gaussians(num: int, *, degree: int = 3, seed: int = 0) -> Gaussians:
         opacity_logits=2 * normal(num),
         sh=0.3 * normal(num, (degree + 1) ** 2, 3),
     )
+
+
+def ordinary_gaussians(num: int = 400, degree: int = 3) -> Gaussians:
+    """Gaussians inside the ranges that `.splat` and `.spz` can hold."""
+    gaussians = random_gaussians(num, degree=degree)
+    return replace(gaussians, sh=gaussians.sh.clamp(-0.9, 0.9), opacity_logits=gaussians.opacity_logits.clamp(-4, 4))
+
+
+def angle_deg(left: torch.Tensor, right: torch.Tensor) -> np.ndarray:
+    """Angle between the rotations of two lists of quaternions."""
+    a, b = (torch.nn.functional.normalize(each.double(), dim=1) for each in (left, right))
+    return np.degrees(2 * np.arccos(np.clip((a * b).sum(dim=1).abs().numpy(), 0, 1)))
+
+
+def notes_of(folder: Path, read: Callable[..., Any], path: Path) -> tuple[Any, list[str]]:
+    """What a reader returns, and what it told its reporter."""
+    result = read(path, reporter=EventLog(folder / "events.jsonl"))
+    return result, [str(event["message"]) for event in read_events(folder / "events.jsonl")]

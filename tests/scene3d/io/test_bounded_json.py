@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scene3d.errors import InputError, LimitExceeded
+from scene3d.io import bounded_json
 from scene3d.io.bounded_json import is_number, parse_json, read_json, read_json_object
 
 NUMBERS = st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
@@ -61,6 +62,27 @@ def test_traps_are_refused(content: bytes, message: str) -> None:
         parse_json(content, where="here")
     assert caught.value.where == "here"
     assert caught.value.remedy
+
+
+def test_a_key_that_appears_twice_among_very_many_is_found_at_once() -> None:
+    pairs = ",".join(f'"{i}":0' for i in range(200_000))
+    with pytest.raises(InputError, match="'199999' appears twice"):
+        parse_json(f'{{{pairs},"199999":1}}'.encode(), where="here")
+
+
+@pytest.mark.parametrize("content", [b"\\" * 3_000_000, b'"' * 3_000_000, b"[" * 3_000_000, b'\\"[' * 1_000_000])
+def test_megabytes_of_one_sign_are_refused_without_much_ado(content: bytes) -> None:
+    with pytest.raises(InputError):
+        parse_json(content, where="here")
+
+
+def test_memory_running_out_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(bounded_json, "_nesting_depth", exhausted)
+    with pytest.raises(LimitExceeded, match="memory"):
+        parse_json(b"[]", where="here")
 
 
 def test_the_deepest_allowed_nesting_is_read() -> None:

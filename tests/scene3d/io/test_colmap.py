@@ -1,7 +1,5 @@
 """COLMAP models: read as COLMAP reads them, and never believed further than their bytes go."""
 
-import struct
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +8,10 @@ import pycolmap
 import pytest
 from scipy.spatial.transform import Rotation
 
-from scene3d.cameras.models import CameraModel
-from scene3d.errors import InputError, LimitExceeded
+from scene3d.errors import InputError
 from scene3d.geometry.similarity import Similarity
-from scene3d.io import colmap_binary
 from scene3d.io.colmap import (
     NO_POINT,
-    ColmapImage,
     ColmapModel,
     ColmapPoints,
     cam_from_world,
@@ -26,41 +21,9 @@ from scene3d.io.colmap import (
 )
 from scene3d.io.colmap_model import PARAMETER_COUNTS, find_indices
 from tests.helpers import shared_data
+from tests.scene3d.io.colmap_models import small_model
 
 CAPTURES = ["fox", "brighton", "boruszyn", "caliterra", "sceaux"]
-LENS = CameraModel(name="PINHOLE", width=80, height=60, params=(70.0, 71.0, 40.0, 30.0))
-
-
-def small_model() -> ColmapModel:
-    """Three images, four points, one keypoint without a point; every track is mutual."""
-    tracks = [[(1, 0), (2, 0)], [(1, 1), (2, 1), (7, 0)], [(2, 2), (7, 1)], []]
-    owners = {(image, keypoint): i for i, track in enumerate(tracks) for image, keypoint in track}
-    ids = np.array([5, 3, 900, 12])
-    images = []
-    for image_id, name, num_keypoints in [(1, "a.jpg", 3), (2, "sub/b ü.jpg", 3), (7, "c.png", 2)]:
-        point_ids = [ids[owners[image_id, k]] if (image_id, k) in owners else NO_POINT for k in range(num_keypoints)]
-        images.append(
-            ColmapImage(
-                id=image_id,
-                name=name,
-                camera_id=4,
-                qvec=np.array([0.8, 0.6, 0.0, 0.0]),
-                tvec=np.array([1.0, -2.0, image_id]),
-                keypoints=np.arange(2.0 * num_keypoints).reshape(-1, 2) + image_id,
-                point_ids=np.array(point_ids),
-            )
-        )
-    entries = np.array([entry for track in tracks for entry in track])
-    points = ColmapPoints(
-        ids=ids,
-        positions=np.arange(12.0).reshape(4, 3) / 7,
-        colors=np.arange(12, dtype=np.uint8).reshape(4, 3) * 20,
-        errors_px=np.array([0.5, 1.5, np.nan, 0.0]),
-        track_offsets=np.array([0, 2, 5, 7, 7]),
-        track_image_ids=entries[:, 0],
-        track_keypoints=entries[:, 1],
-    )
-    return ColmapModel(cameras={4: LENS}, images=tuple(images), points=points)
 
 
 def assert_same_model(left: ColmapModel, right: ColmapModel) -> None:
@@ -285,185 +248,3 @@ def test_a_dropped_point_takes_its_track_along(tmp_path: Path) -> None:
     assert read.points.track_offsets.tolist()[:4] == [0, 2, 4, 4]
     assert read.points.track_image_ids.tolist() == [1, 2, 2, 7]
     assert "3 of 8 keypoints" in read.findings[1].what
-
-
-BREAKS: dict[str, tuple[Callable[[ColmapModel], ColmapModel], str]] = {
-    "no camera": (lambda m: replace(m, cameras={5: LENS}), "camera 4, which is not among"),
-    "twin ids": (lambda m: replace(m, images=(*m.images, replace(m.images[0], name="z"))), "two images have the id 1"),
-    "twin names": (
-        lambda m: replace(m, images=(*m.images, replace(m.images[0], id=8, name="./a.jpg"))),
-        "two images have the name 'a.jpg'",
-    ),
-    "twin points": (
-        lambda m: replace(m, points=replace(m.points, ids=np.array([5, 3, 5, 12]))),
-        "two points have the id 5",
-    ),
-    "impossible point": (
-        lambda m: replace(m, points=replace(m.points, ids=np.array([5, 3, -1, 12]))),
-        "impossible id -1",
-    ),
-    "zero turn": (lambda m: _with_first(m, qvec=np.zeros(4)), "turns nowhere"),
-    "nan turn": (lambda m: _with_first(m, qvec=np.full(4, np.nan)), "turns nowhere"),
-    "infinite place": (lambda m: _with_first(m, tvec=np.array([0, np.inf, 0])), "not finite"),
-    "huge turn": (lambda m: _with_first(m, qvec=np.array([1e200, 1, 0, 0])), "turns nowhere"),
-    "place beyond reason": (lambda m: _with_first(m, tvec=np.array([0, 1e300, 0])), "not finite"),
-    "climbing name": (lambda m: _with_first(m, name="../../etc/passwd"), "leaves its folder"),
-    "absolute name": (lambda m: _with_first(m, name="/etc/passwd"), "leaves its folder"),
-    "drive name": (lambda m: _with_first(m, name="C:/a.jpg"), "leaves its folder"),
-    "backslash name": (lambda m: _with_first(m, name="a\\b.jpg"), "leaves its folder"),
-    "empty name": (lambda m: _with_first(m, name=""), "names no file"),
-    "long name": (lambda m: _with_first(m, name="x" * 256), "too long"),
-}
-
-
-def _with_first(model: ColmapModel, **changes: object) -> ColmapModel:
-    return replace(model, images=(replace(model.images[0], **changes), *model.images[1:]))
-
-
-@pytest.mark.parametrize("case", BREAKS)
-def test_a_model_that_contradicts_itself_is_refused(tmp_path: Path, case: str) -> None:
-    change, message = BREAKS[case]
-    write_colmap(tmp_path, change(small_model()))
-    with pytest.raises(InputError, match=message) as caught:
-        read_colmap(tmp_path)
-    assert caught.value.where
-    assert caught.value.remedy
-
-
-def camera_bytes(model: int = 1, width: int = 80, focal: float = 70.0, params: int = 4) -> bytes:
-    values = [focal, 70.0, 40.0, 30.0, *[0.0] * 12][:params]
-    return struct.pack(f"<IiQQ{params}d", 4, model, width, 60, *values)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "not even a count"),
-        (struct.pack("<Q", 2**40) + camera_bytes(), "claims 1,099,511,627,776 records"),
-        (struct.pack("<Q", 1) + camera_bytes(model=99), "unknown model number 99"),
-        (struct.pack("<Q", 1) + camera_bytes(model=-1), "unknown model number -1"),
-        (struct.pack("<Q", 1) + camera_bytes(model=7, params=5), "FOV"),
-        (struct.pack("<Q", 1) + camera_bytes(width=0), "0 x 60"),
-        (struct.pack("<Q", 1) + camera_bytes(focal=0.0), "must be positive"),
-        (struct.pack("<Q", 1) + camera_bytes(focal=float("nan")), "not finite"),
-        (struct.pack("<Q", 1) + camera_bytes(focal=1e300), "absurd"),
-        (struct.pack("<Q", 1) + camera_bytes()[:-4], "needs 32 bytes"),
-        (struct.pack("<Q", 2) + camera_bytes() * 2, "two cameras have the id 4"),
-        (struct.pack("<Q", 1) + camera_bytes() + b"\0", "end at byte"),
-    ],
-)
-def test_a_damaged_cameras_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    write_colmap(tmp_path, small_model())
-    (tmp_path / "cameras.bin").write_bytes(content)
-    with pytest.raises(InputError, match=message) as caught:
-        read_colmap(tmp_path)
-    assert caught.value.where == str(tmp_path / "cameras.bin")
-
-
-def test_counts_that_lie_are_refused_before_anything_is_allocated(tmp_path: Path) -> None:
-    for part, offset in [("images", 0), ("points3D", 0), ("images", 8 + 64 + len("a.jpg") + 1), ("points3D", 8 + 43)]:
-        for lie in (2**63, 2**40, 2**64 - 1):
-            write_colmap(tmp_path, small_model())
-            path = tmp_path / f"{part}.bin"
-            content = bytearray(path.read_bytes())
-            content[offset : offset + 8] = struct.pack("<Q", lie)
-            path.write_bytes(content)
-            with pytest.raises(InputError, match=r"bytes|ends inside"):
-                read_colmap(tmp_path)
-
-
-def test_more_records_than_the_limit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_colmap(tmp_path, small_model())
-    for limit in ("MAX_CAMERAS", "MAX_VIEWS", "MAX_POINTS"):
-        with monkeypatch.context() as patch:
-            patch.setattr(colmap_binary, limit, 0)
-            with pytest.raises(LimitExceeded, match="at most 0"):
-                read_colmap(tmp_path)
-
-
-def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(InputError, match=r"sparse/0"):
-            read_colmap(folder)
-
-
-TEXT = {
-    "cameras.txt": "# comment\n4 PINHOLE 80 60 70 71 40 30\n",
-    "images.txt": "# comment\n\n1 1 0 0 0 0 0 1 4 a b.jpg\n1.5 2.5 9 3 4 -1\n2 1 0 0 0 0 0 1 4 c.jpg\n\n",
-    "points3D.txt": "# comment\r\n9 1e1 2 3 10 20 30 -1 1 0\r\n",
-}
-
-
-def write_text_model(folder: Path, **changed: str) -> None:
-    for name, text in TEXT.items():
-        (folder / name).write_text(changed.get(name.removesuffix(".txt"), text), encoding="utf-8")
-
-
-def test_text_may_have_comments_empty_lines_and_spaces_in_names(tmp_path: Path) -> None:
-    write_text_model(tmp_path)
-    model = read_colmap(tmp_path)
-    assert [image.name for image in model.images] == ["a b.jpg", "c.jpg"]
-    assert model.images[0].keypoints.tolist() == [[1.5, 2.5], [3, 4]]
-    assert model.images[0].point_ids.tolist() == [9, NO_POINT]
-    assert len(model.images[1].keypoints) == 0
-    assert model.points.positions.tolist() == [[10, 2, 3]]
-    assert np.isnan(model.points.errors_px).all()
-    assert model.points.track_image_ids.tolist() == [1]
-
-
-def test_a_last_image_without_its_empty_line_is_read(tmp_path: Path) -> None:
-    write_text_model(tmp_path, images=TEXT["images.txt"].rstrip("\n"))
-    assert len(read_colmap(tmp_path).images) == 2
-
-
-@pytest.mark.parametrize(
-    ("part", "text"),
-    [
-        ("cameras", "4 PINHOLE 80 60 70,5 71 40 30"),
-        ("cameras", "4 PINHOLE 80 60"),
-        ("cameras", "4 SOMETHING 80 60 1 2 3 4"),
-        ("cameras", "x PINHOLE 80 60 70 71 40 30"),
-        ("cameras", "4 PINHOLE 8_0 60 70 71 40 30"),
-        ("cameras", "4 PINHOLE -80 60 70 71 40 30"),
-        ("cameras", "4 PINHOLE " + "9" * 5000 + " 60 70 71 40 30"),
-        ("cameras", "4"),
-        ("images", "1 1 0 0 0 0 0 1 4\n"),
-        ("images", "1 1 0 0 0 0 0 1,5 4 a.jpg\n"),
-        ("images", "1 1 0 0 0 0 0 1 4 a.jpg\n1 2\n"),
-        ("images", "1 1 0 0 0 0 0 1 4 a.jpg\n1 2 x\n"),
-        ("images", "1 1 0 0 0 0 0 1 4 a.jpg\n1 2 0.5\n"),
-        ("images", "1 1 0 0 0 0 0 1 4 a.jpg\n1 2 1e300\n"),
-        ("images", "99999999999 1 0 0 0 0 0 1 4 a.jpg\n\n"),
-        ("points3D", "9 1 2 3 10 20 30\n"),
-        ("points3D", "9 1 2 3 10 20 30 1 1\n"),
-        ("points3D", "9 1 2 3 10 20 300 1 1 0\n"),
-        ("points3D", "9 1 2 3 10 nan 30 1 1 0\n"),
-        ("points3D", "9 1 2 3 10 20 30 1 1 1_0\n"),
-        ("points3D", "9 1,5 2 3 10 20 30 1 1 0\n"),
-        ("points3D", "9.5 1 2 3 10 20 30 1 1 0\n"),
-    ],
-)
-def test_damaged_text_is_refused(tmp_path: Path, part: str, text: str) -> None:
-    write_text_model(tmp_path, **{part: text})
-    with pytest.raises(InputError) as caught:
-        read_colmap(tmp_path)
-    assert caught.value.where
-    assert caught.value.remedy
-
-
-def test_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
-    write_text_model(tmp_path)
-    (tmp_path / "images.txt").write_bytes(b"1 1 0 0 0 0 0 1 4 \xff\xfe.jpg\n\n")
-    with pytest.raises(InputError, match="UTF-8"):
-        read_colmap(tmp_path)
-
-
-def test_memory_running_out_is_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_colmap(tmp_path, small_model())
-
-    def exhausted(*_: object) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr(colmap_binary, "parse_points", exhausted)
-    with pytest.raises(LimitExceeded, match="memory"):
-        read_colmap(tmp_path)

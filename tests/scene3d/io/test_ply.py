@@ -10,17 +10,15 @@ import pytest
 import torch
 
 from scene3d.errors import InputError, LimitExceeded
-from scene3d.events import EventLog, Quiet, read_events
 from scene3d.gaussians.gaussians import Gaussians
-from scene3d.io import ply, ply_header
+from scene3d.io import ply
 from scene3d.io.ply import (
     read_gaussians_ply,
     read_ply_comments,
     read_points_ply,
     write_gaussians_ply,
-    write_points_ply,
 )
-from tests.scene3d.io.gaussian_sets import FIELDS, random_gaussians
+from tests.scene3d.io.gaussian_sets import FIELDS, notes_of, random_gaussians
 
 ORDER = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"]
 ORDER += ["scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
@@ -29,12 +27,6 @@ ORDER += ["scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
 def assert_same(left: Gaussians, right: Gaussians) -> None:
     for field in FIELDS:
         assert torch.equal(getattr(left, field), getattr(right, field)), field
-
-
-def notes_of(folder: Path, read: object, path: Path) -> tuple[object, list[str]]:
-    log = EventLog(folder / "events.jsonl")
-    result = read(path, reporter=log)
-    return result, [str(event["message"]) for event in read_events(folder / "events.jsonl")]
 
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
@@ -229,176 +221,6 @@ def test_gaussians_that_are_being_trained_can_be_written(tmp_path: Path) -> None
     assert len(read_gaussians_ply(tmp_path / "a.ply")) == 3
 
 
-BODY = np.arange(3 * 4, dtype="<f4").tobytes()
-XYZ = "property float x\nproperty float y\nproperty float z\n"
-LITTLE = "format binary_little_endian 1.0\n"
-
-
-@pytest.mark.parametrize(
-    ("header", "message"),
-    [
-        ("", "not a PLY"),
-        ("this is a text file\n", "not a PLY"),
-        ("ply\n", "no end within"),
-        (f"ply\n{LITTLE}element vertex 4\n{XYZ}", "no end within"),
-        (f"ply\n{LITTLE}comment {'x' * 70_000}\nelement vertex 4\n{XYZ}end_header\n", "no end within"),
-        (f"ply\nelement vertex 4\n{XYZ}end_header\n", "one known format"),
-        (f"ply\n{LITTLE}{LITTLE}element vertex 4\n{XYZ}end_header\n", "one known format"),
-        (f"ply\nformat binary_middle_endian 1.0\nelement vertex 4\n{XYZ}end_header\n", "one known format"),
-        (f"ply\nformat binary_little_endian 2.0\nelement vertex 4\n{XYZ}end_header\n", "one known format"),
-        (f"ply\n{LITTLE}element vertex 5\n{XYZ}end_header\n", "5 vertices, 60 bytes of records; it holds 48"),
-        (f"ply\n{LITTLE}element vertex 3\n{XYZ}end_header\n", "3 vertices, 36 bytes of records; it holds 48"),
-        (f"ply\n{LITTLE}element vertex 0\n{XYZ}end_header\n", "0 vertices, 0 bytes of records; it holds 48"),
-        (f"ply\n{LITTLE}element vertex -1\n{XYZ}end_header\n", "'-1' records"),
-        (f"ply\n{LITTLE}element vertex abc\n{XYZ}end_header\n", "'abc' records"),
-        (f"ply\n{LITTLE}element vertex 0x04\n{XYZ}end_header\n", "'0x04' records"),
-        (f"ply\n{LITTLE}element vertex 1_0\n{XYZ}end_header\n", "'1_0' records"),
-        (f"ply\n{LITTLE}element vertex 4.0\n{XYZ}end_header\n", "'4.0' records"),
-        (f"ply\n{LITTLE}element vertex {'9' * 4000}\n{XYZ}end_header\n", "records of"),
-        (f"ply\n{LITTLE}element vertex\n{XYZ}end_header\n", "odd line"),
-        (f"ply\n{LITTLE}{XYZ}end_header\n", "odd line"),
-        (f"ply\n{LITTLE}element vertex 4\n{XYZ}{XYZ}end_header\n", "'x' twice"),
-        (f"ply\n{LITTLE}element vertex 4\n{XYZ}element vertex 4\n{XYZ}end_header\n", "an element twice"),
-        (f"ply\n{LITTLE}element vertex 4\nproperty half x\nend_header\n", "odd property"),
-        (f"ply\n{LITTLE}element vertex 4\nproperty float x y\nend_header\n", "odd property"),
-        (f"ply\n{LITTLE}element vertex 4\nnonsense\nend_header\n", "odd line"),
-        (f"ply\n{LITTLE}element vertex 4\nend_header\n", "no vertices"),
-        (f"ply\n{LITTLE}element face 4\n{XYZ}end_header\n", "no vertices"),
-        (f"ply\n{LITTLE}end_header\n", "no vertices"),
-        (f"ply\n{LITTLE}element face 1\nproperty list uchar int i\nelement vertex 4\n{XYZ}end_header\n", "no vertices"),
-        (f"ply\n{LITTLE}element vertex 4\n{XYZ}property list uchar int i\nend_header\n", "no vertices"),
-        (f"ply\n{LITTLE}element vertex 4\nproperty float y\nproperty float z\nproperty float w\nend_header\n", "'x'"),
-    ],
-)
-def test_a_header_that_lies_or_is_damaged_is_refused(tmp_path: Path, header: str, message: str) -> None:
-    (tmp_path / "a.ply").write_bytes(header.encode() + BODY)
-    with pytest.raises(InputError, match=message) as caught:
-        read_points_ply(tmp_path / "a.ply")
-    assert caught.value.where == str(tmp_path / "a.ply")
-    assert caught.value.remedy
-
-
-def test_a_count_over_the_limit_is_refused_whatever_follows(tmp_path: Path) -> None:
-    (tmp_path / "a.ply").write_text(f"ply\n{LITTLE}element vertex 999999999999\n{XYZ}end_header\n")
-    with pytest.raises(LimitExceeded, match="at most 100,000,000"):
-        read_points_ply(tmp_path / "a.ply")
-
-
-def test_a_header_of_thousands_of_properties_is_read_or_refused_quickly(tmp_path: Path) -> None:
-    properties = "".join(f"property int p{i}\n" for i in range(3000))
-    (tmp_path / "a.ply").write_text(f"ply\n{LITTLE}element vertex 0\n{properties}end_header\n")
-    with pytest.raises(InputError, match="no property 'x'"):
-        read_points_ply(tmp_path / "a.ply")
-
-
-@pytest.mark.parametrize(
-    ("count", "body", "message"),
-    [
-        (2, "10 2 3\n4 5\n", "2 vertices, 6 numbers; it holds 5"),
-        (2, "1 2 3\n4 5 6\n7", "2 vertices, 6 numbers; it holds 7"),
-        (0, "1", "0 vertices"),
-        (2, "1 2 3\n4 5 six\n", "no number"),
-        (2, "1,5 2 3\n4 5 6\n", "no number"),
-        (2, "1 2 3\n", "bytes follow"),
-        (90_000_000, "1 2 3\n", "bytes follow"),
-    ],
-)
-def test_ascii_records_that_do_not_match_the_header_are_refused(
-    tmp_path: Path, count: int, body: str, message: str
-) -> None:
-    (tmp_path / "a.ply").write_text(f"ply\nformat ascii 1.0\nelement vertex {count}\n{XYZ}end_header\n{body}")
-    with pytest.raises(InputError, match=message):
-        read_points_ply(tmp_path / "a.ply")
-
-
-@pytest.mark.parametrize("value", ["256", "-1", "0.5", "nan"])
-def test_an_ascii_number_that_does_not_fit_its_type_is_refused(tmp_path: Path, value: str) -> None:
-    colors = "property uchar red\nproperty uchar green\nproperty uchar blue\n"
-    text = f"ply\nformat ascii 1.0\nelement vertex 1\n{XYZ}{colors}end_header\n1 2 3 {value} 0 0\n"
-    (tmp_path / "a.ply").write_text(text)
-    with pytest.raises(InputError, match="'red' does not fit"):
-        read_points_ply(tmp_path / "a.ply")
-
-
-@pytest.mark.parametrize("text", [False, True])
-def test_the_vertices_of_a_mesh_are_points_but_no_gaussian_scene(tmp_path: Path, text: bool) -> None:
-    vertices = np.array([(1.0, 2.0, 3.0), (4.0, 5.0, 6.0), (7.0, 8.0, 9.0)], [(name, "f4") for name in "xyz"])
-    faces = np.zeros(1, [("vertex_indices", "i4", (3,))])
-    faces["vertex_indices"] = [0, 1, 2]
-    elements = [plyfile.PlyElement.describe(vertices, "vertex"), plyfile.PlyElement.describe(faces, "face")]
-    plyfile.PlyData(elements, text=text).write(tmp_path / "a.ply")
-    (positions, colors), notes = notes_of(tmp_path, read_points_ply, tmp_path / "a.ply")
-    assert positions.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
-    assert (colors == 128).all()
-    assert "no colours" in notes[0]
-    with pytest.raises(InputError, match="mesh"):
-        read_gaussians_ply(tmp_path / "a.ply")
-
-
-def test_an_element_before_the_vertices_is_stepped_over(tmp_path: Path) -> None:
-    first = np.zeros(3, [("a", "u1"), ("b", "f8")])
-    points = np.array([(1.0, 2.0, 3.0)], [(name, "f8") for name in "xyz"])
-    elements = [plyfile.PlyElement.describe(first, "camera"), plyfile.PlyElement.describe(points, "vertex")]
-    plyfile.PlyData(elements).write(tmp_path / "a.ply")
-    assert read_points_ply(tmp_path / "a.ply")[0].tolist() == [[1, 2, 3]]
-
-
-def test_points_keep_double_precision_and_colours(tmp_path: Path) -> None:
-    generator = np.random.default_rng(1)
-    positions = generator.normal(size=(100, 3)) + np.array([4.5e5, 5.9e6, 200])
-    colors = generator.integers(0, 256, (100, 3), np.uint8)
-    write_points_ply(tmp_path / "a.ply", positions, colors, comments=("local",))
-    read_positions, read_colors = read_points_ply(tmp_path / "a.ply")
-    np.testing.assert_array_equal(read_positions, positions)
-    np.testing.assert_array_equal(read_colors, colors)
-    vertex = plyfile.PlyData.read(tmp_path / "a.ply")["vertex"]
-    np.testing.assert_array_equal(np.stack([vertex[name] for name in "xyz"], axis=1), positions)
-    np.testing.assert_array_equal(vertex["green"], colors[:, 1])
-
-
-def test_open3d_reads_the_points(tmp_path: Path) -> None:
-    open3d = pytest.importorskip("open3d", reason="open3d cannot be imported here", exc_type=ImportError)
-    positions = np.arange(12.0).reshape(4, 3)
-    colors = np.arange(12, dtype=np.uint8).reshape(4, 3) * 20
-    write_points_ply(tmp_path / "a.ply", positions, colors)
-    cloud = open3d.io.read_point_cloud(str(tmp_path / "a.ply"))
-    np.testing.assert_array_equal(np.asarray(cloud.points), positions)
-    np.testing.assert_allclose(np.asarray(cloud.colors) * 255, colors, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("kind", "value", "expected"),
-    [("u1", 200, 200), ("u2", 65535, 255), ("u2", 257, 1), ("f4", 0.5, 128), ("f8", 1.0, 255)],
-)
-def test_colours_of_any_type_become_bytes(tmp_path: Path, kind: str, value: float, expected: int) -> None:
-    table = np.zeros(1, [*((n, "f4") for n in "xyz"), *((n, kind) for n in ("red", "green", "blue"))])
-    table["green"] = value
-    write_table(tmp_path / "a.ply", table)
-    assert read_points_ply(tmp_path / "a.ply")[1].tolist() == [[0, expected, 0]]
-
-
-@pytest.mark.parametrize(("kind", "value"), [("f4", 1.5), ("f4", np.nan), ("i2", -1)])
-def test_colours_out_of_range_are_refused(tmp_path: Path, kind: str, value: float) -> None:
-    table = np.zeros(1, [*((n, "f4") for n in "xyz"), *((n, kind) for n in ("red", "green", "blue"))])
-    table["red"] = value
-    write_table(tmp_path / "a.ply", table)
-    with pytest.raises(InputError, match="colour lies outside"):
-        read_points_ply(tmp_path / "a.ply")
-
-
-def test_few_points_that_are_not_finite_are_left_out_and_counted(tmp_path: Path) -> None:
-    positions = np.ones((100, 3))
-    positions[7, 1] = np.nan
-    colors = np.zeros((100, 3), np.uint8)
-    write_points_ply(tmp_path / "a.ply", positions, colors)
-    (read, read_colors), notes = notes_of(tmp_path, read_points_ply, tmp_path / "a.ply")
-    assert (len(read), len(read_colors)) == (99, 99)
-    assert "1 of 100 points are not finite" in notes[0]
-    write_points_ply(tmp_path / "a.ply", positions[:99], colors[:99])
-    with pytest.raises(InputError, match="1 of 99 points"):
-        read_points_ply(tmp_path / "a.ply", reporter=Quiet())
-
-
 def test_memory_running_out_is_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_gaussians_ply(tmp_path / "a.ply", random_gaussians(3))
 
@@ -409,10 +231,3 @@ def test_memory_running_out_is_a_limit(tmp_path: Path, monkeypatch: pytest.Monke
     for read in (read_gaussians_ply, read_points_ply):
         with pytest.raises(LimitExceeded, match="memory"):
             read(tmp_path / "a.ply")
-
-
-def test_the_vertex_limit_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_gaussians_ply(tmp_path / "a.ply", random_gaussians(3))
-    monkeypatch.setattr(ply_header, "MAX_PLY_VERTICES", 2)
-    with pytest.raises(LimitExceeded, match="at most 2"):
-        read_gaussians_ply(tmp_path / "a.ply")

@@ -91,6 +91,13 @@ def test_missing_photographs_are_left_out_and_counted(tmp_path: Path) -> None:
     assert "2 of 4 frames have no photograph" in finding.what
 
 
+def test_names_as_long_as_can_be_are_simply_missing(tmp_path: Path) -> None:
+    longest = "/".join(["x" * 200] * 5)
+    frames = [frame(), frame("x" * 255), frame("images/b.png", mask_path=longest), frame(longest)]
+    transforms = read(tmp_path, {**COMMON, "frames": frames})
+    assert [each.name for each in transforms.frames] == ["images/a.png", "images/b.png"]
+
+
 def test_the_original_fox_file_lists_67_frames_and_50_are_there() -> None:
     transforms = read_transforms(shared_data("fox") / "transforms_original.json")
     assert len(transforms.frames) == 50
@@ -146,7 +153,7 @@ HOSTILE_NAMES = [
     "/",
     "x" * 256 + ".png",
     "\ud800.png",
-    "/".join(["x"] * 300),
+    "/".join(["x"] * 600),
 ]
 
 
