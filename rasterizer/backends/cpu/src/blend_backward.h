@@ -32,17 +32,18 @@ class BackwardTile {
     }
 
     void run() {
+        SplatInTile placed[2];
         int64_t i = 0;
         update_alive(0);
+        if (count_ > 0) placed[0].place(bins_.splats[entry(0).splat], frame_);
         for (; i < count_; ++i) {
             if (i >= next_row_end_) update_alive(static_cast<int32_t>(i));
             if (!any_alive_) break;
-            walk(static_cast<int32_t>(i));
+            if (i + 8 < count_) __builtin_prefetch(&bins_.splats[entry(i + 8).splat]);
+            if (i + 1 < count_) placed[(i + 1) & 1].place(bins_.splats[entry(i + 1).splat], frame_);
+            walk(static_cast<int32_t>(i), placed[i & 1]);
         }
-        for (; i < count_; ++i) {
-            const int64_t slot = bins_.entries[first_ + i].slot;
-            memset(slots_ + slot * slot_size_, 0, sizeof(float) * slot_size_);
-        }
+        for (; i < count_; ++i) memset(slots_ + entry(i).slot * int64_t(slot_size_), 0, sizeof(float) * slot_size_);
     }
 
   private:
@@ -51,22 +52,37 @@ class BackwardTile {
     void read_pixels(const CameraState &state) {
         const int64_t image = int64_t(camera_) * args_.width * args_.height;
         memset(v_color_, 0, sizeof(float) * TILE_PIXELS * channels());
-        for (int p = 0; p < TILE_PIXELS; ++p) transmittance_[p] = 1.0f, remaining_[p] = 0.0f, stop_[p] = 0;
+        memset(remaining_, 0, sizeof remaining_);
+        memset(stop_, 0, sizeof stop_);
         memset(row_end_, 0, sizeof row_end_);
+        for (int p = 0; p < TILE_PIXELS; ++p) transmittance_[p] = 1.0f;
         for (int row = 0; row < frame_.rows; ++row) {
-            for (int column = 0; column < frame_.columns; ++column) {
-                const int p = row * TILE_WIDTH + column;
-                const int64_t pixel = frame_.pixel(grid_, row) + column;
-                const float v_alpha = args_.v_alphas == nullptr ? 0.0f : args_.v_alphas[image + pixel];
-                float rest = -v_alpha * state.transmittance[pixel];
-                for (int k = 0; k < channels() && args_.v_image != nullptr; ++k) {
-                    const float v = args_.v_image[(image + pixel) * channels() + k];
-                    v_color_[k * TILE_PIXELS + p] = v;
-                    rest += v * args_.image[(image + pixel) * channels() + k];
+            const int64_t pixel = frame_.pixel(grid_, row);
+            const int p = row * TILE_WIDTH;
+            memcpy(stop_ + p, state.stop.get() + pixel, sizeof(int32_t) * frame_.columns);
+            if (args_.v_alphas != nullptr) {
+                const float *v_alphas = args_.v_alphas + image + pixel, *left = state.transmittance.get() + pixel;
+                for (int column = 0; column < frame_.columns; ++column) {
+                    remaining_[p + column] = -v_alphas[column] * left[column];
                 }
-                remaining_[p] = rest;
-                stop_[p] = state.stop[pixel];
-                row_end_[column / LANES][row] = max_of(row_end_[column / LANES][row], stop_[p]);
+            }
+            if (args_.v_image != nullptr) read_colors(p, (image + pixel) * channels());
+            for (int column = 0; column < frame_.columns; ++column) {
+                int32_t &end = row_end_[column / LANES][row];
+                end = max_of(end, stop_[p + column]);
+            }
+        }
+    }
+
+    S3D_INLINE void read_colors(int p, int64_t offset) {
+        const float *v_image = args_.v_image + offset, *image = args_.image + offset;
+        const int columns = frame_.columns, num_channels = channels();
+        for (int k = 0; k < num_channels; ++k) {
+            float *v_color = v_color_ + k * TILE_PIXELS + p, *remaining = remaining_ + p;
+            for (int column = 0; column < columns; ++column) {
+                const float v = v_image[column * num_channels + k];
+                v_color[column] = v;
+                remaining[column] += v * image[column * num_channels + k];
             }
         }
     }
@@ -99,12 +115,12 @@ class BackwardTile {
         }
     }
 
-    S3D_INLINE void walk(int32_t position) {
-        const TileEntry *entry = &bins_.entries[first_ + position];
-        if (position + 4 < count_) __builtin_prefetch(&bins_.splats[entry[4].splat]);
-        const Splat &source = bins_.splats[entry->splat];
-        const SplatInTile splat(source, frame_);
-        const float *color = bins_.splats.color(entry->splat);
+    S3D_INLINE const TileEntry &entry(int64_t i) const { return bins_.entries[first_ + i]; }
+
+    S3D_INLINE void walk(int32_t position, const SplatInTile &splat) {
+        const TileEntry current = entry(position);
+        const Splat &source = bins_.splats[current.splat];
+        const float *color = bins_.splats.color(current.splat);
         vfloat moments[NUM_MOMENTS] = {};
         vfloat v_splat_color[CHANNELS > 0 ? CHANNELS : CHANNELS_MAX];
         for (int k = 0; k < channels(); ++k) v_splat_color[k] = broadcast(0.0f);
@@ -149,14 +165,21 @@ class BackwardTile {
                 }
             }
         }
-        float *slot = slots_ + int64_t(entry->slot) * slot_size_;
-        for (int m = 0; m < NUM_MOMENTS; ++m) slot[m] = sum_lanes(moments[m]);
-        for (int k = 0; k < channels(); ++k) slot[NUM_MOMENTS + k] = sum_lanes(v_splat_color[k]);
-        if (ABSOLUTE) {
-            slot[NUM_MOMENTS + channels()] = sum_lanes(absolute_x);
-            slot[NUM_MOMENTS + channels() + 1] = sum_lanes(absolute_y);
-        }
+        vfloat sums[(SLOT_VECTORS + 3) / 4 * 4];
+        for (int m = 0; m < NUM_MOMENTS; ++m) sums[m] = moments[m];
+        for (int k = 0; k < channels(); ++k) sums[NUM_MOMENTS + k] = v_splat_color[k];
+        if (ABSOLUTE) sums[slot_size_ - 2] = absolute_x, sums[slot_size_ - 1] = absolute_y;
+        store_sums(sums, CHANNELS > 0 ? SLOT_VECTORS : slot_size_, slots_ + current.slot * int64_t(slot_size_));
     }
+
+    // Vectors are summed four at a time, which shares the shuffles.
+    S3D_INLINE static void store_sums(const vfloat *sums, int count, float *slot) {
+        int k = 0;
+        for (; k + 4 <= count; k += 4) sum_four(sums[k], sums[k + 1], sums[k + 2], sums[k + 3], slot + k);
+        for (; k < count; ++k) slot[k] = sum_lanes(sums[k]);
+    }
+
+    static constexpr int SLOT_VECTORS = NUM_MOMENTS + (CHANNELS > 0 ? CHANNELS : CHANNELS_MAX) + (ABSOLUTE ? 2 : 0);
 
     const S3dBlend &args_;
     const Bins &bins_;

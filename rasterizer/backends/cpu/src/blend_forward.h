@@ -33,10 +33,16 @@ class ForwardTile {
     }
 
     void run() {
+        SplatInTile placed[2];
         int64_t i = 0;
-        for (; i < count_ && any_alive(); ++i) add(i);
+        if (count_ > 0) placed[0].place(bins_.splats[entry(0).splat], frame_);
+        for (; i < count_ && any_alive(); ++i) {
+            if (i + 8 < count_) __builtin_prefetch(&bins_.splats[entry(i + 8).splat]);
+            if (i + 1 < count_) placed[(i + 1) & 1].place(bins_.splats[entry(i + 1).splat], frame_);
+            add(static_cast<int32_t>(i), placed[i & 1]);
+        }
         if (EXTRAS && weights_ != nullptr) {
-            for (; i < count_; ++i) weights_[bins_.entries[first_ + i].slot] = {0.0f, 0.0f};
+            for (; i < count_; ++i) weights_[entry(i).slot] = {0.0f, 0.0f};
         }
         write();
     }
@@ -50,11 +56,11 @@ class ForwardTile {
         return rows != 0;
     }
 
-    S3D_INLINE void add(int64_t i) {
-        const TileEntry *entry = &bins_.entries[first_ + i];
-        if (i + 4 < count_) __builtin_prefetch(&bins_.splats[entry[4].splat]);
-        const SplatInTile splat(bins_.splats[entry->splat], frame_);
-        const float *color = bins_.splats.color(entry->splat);
+    S3D_INLINE const TileEntry &entry(int64_t i) const { return bins_.entries[first_ + i]; }
+
+    S3D_INLINE void add(int32_t position, const SplatInTile &splat) {
+        const TileEntry current = entry(position);
+        const float *color = bins_.splats.color(current.splat);
         vfloat weight_sum = broadcast(0.0f), weight_max = broadcast(0.0f);
         for (int v = 0; v < VECTORS_PER_ROW; ++v) {
             for (uint32_t rows = splat.rows[v] & alive_[v]; rows != 0; rows &= rows - 1) {
@@ -71,7 +77,7 @@ class ForwardTile {
                     // The splat itself is not added to the pixels it ends.
                     weight = keep(but_not(active, ends), weight);
                     after = select(ends, -before, before - weight);
-                    store(stop_ + p, select(ends, broadcast(static_cast<int32_t>(i)), load<vint>(stop_ + p)));
+                    store(stop_ + p, select(ends, broadcast(position), load<vint>(stop_ + p)));
                     if (!any(less(broadcast(0.0f), after))) alive_[v] &= ~(1u << row);
                 }
                 store(transmittance_ + p, after);
@@ -82,11 +88,11 @@ class ForwardTile {
                 if (EXTRAS) {
                     weight_sum += weight;
                     weight_max = larger(weight_max, weight);
-                    note_median(p, before, after, entry->splat);
+                    note_median(p, before, after, current.splat);
                 }
             }
         }
-        if (EXTRAS && weights_ != nullptr) weights_[entry->slot] = {sum_lanes(weight_sum), max_lanes(weight_max)};
+        if (EXTRAS && weights_ != nullptr) weights_[current.slot] = {sum_lanes(weight_sum), max_lanes(weight_max)};
     }
 
     S3D_INLINE void note_median(int p, vfloat before, vfloat after, int32_t splat) {
@@ -103,19 +109,32 @@ class ForwardTile {
         const int64_t image = int64_t(camera_) * args_.width * args_.height;
         const float *background = args_.backgrounds == nullptr ? nullptr : args_.backgrounds + camera_ * channels();
         for (int row = 0; row < frame_.rows; ++row) {
-            for (int column = 0; column < frame_.columns; ++column) {
-                const int p = row * TILE_WIDTH + column;
-                const int64_t pixel = frame_.pixel(grid_, row) + column;
-                const float left = __builtin_fabsf(transmittance_[p]);
-                state_.transmittance[pixel] = left;
-                state_.stop[pixel] = stop_[p];
-                args_.alphas[image + pixel] = 1.0f - left;
-                if (EXTRAS && args_.median_depth != nullptr) args_.median_depth[image + pixel] = median_[p];
-                float *out = args_.image + (image + pixel) * channels();
-                for (int k = 0; k < channels(); ++k) {
-                    const float behind = background == nullptr ? 0.0f : left * background[k];
-                    out[k] = color_[k * TILE_PIXELS + p] + behind;
-                }
+            const int64_t pixel = frame_.pixel(grid_, row);
+            const int p = row * TILE_WIDTH;
+            for (int column = 0; column < TILE_WIDTH; column += LANES) {
+                store(transmittance_ + p + column, magnitude(load(transmittance_ + p + column)));
+            }
+            copy_row(transmittance_ + p, state_.transmittance.get() + pixel);
+            copy_row(stop_ + p, state_.stop.get() + pixel);
+            if (EXTRAS && args_.median_depth != nullptr) copy_row(median_ + p, args_.median_depth + image + pixel);
+            float *alphas = args_.alphas + image + pixel;
+            for (int column = 0; column < frame_.columns; ++column) alphas[column] = 1.0f - transmittance_[p + column];
+            write_colors(p, background, args_.image + (image + pixel) * channels());
+        }
+    }
+
+    template <class T>
+    S3D_INLINE void copy_row(const T *from, T *to) const {
+        memcpy(to, from, sizeof(T) * frame_.columns);
+    }
+
+    S3D_INLINE void write_colors(int p, const float *background, float *out) const {
+        const int columns = frame_.columns, num_channels = channels();
+        for (int k = 0; k < num_channels; ++k) {
+            const float *color = color_ + k * TILE_PIXELS + p, *left = transmittance_ + p;
+            const float behind = background == nullptr ? 0.0f : background[k];
+            for (int column = 0; column < columns; ++column) {
+                out[column * num_channels + k] = color[column] + left[column] * behind;
             }
         }
     }

@@ -201,6 +201,37 @@ S3D_INLINE float sum_lanes(vfloat a) {
 #endif
 }
 
+// The sums of four vectors, each in the same tree.
+S3D_INLINE void sum_four(vfloat a, vfloat b, vfloat c, vfloat d, float *sums) {
+#if defined(__x86_64__)
+#if defined(__AVX512F__)
+    const __m512 va = (__m512)a, vb = (__m512)b, vc = (__m512)c, vd = (__m512)d;
+    const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(va, vb), _mm512_unpackhi_ps(va, vb));
+    const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(vc, vd), _mm512_unpackhi_ps(vc, vd));
+    const __m512 abcd = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+    const __m256 upper = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(abcd), 1));
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(abcd), upper);
+    const __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+#elif defined(__AVX2__)
+    const __m256 va = (__m256)a, vb = (__m256)b, vc = (__m256)c, vd = (__m256)d;
+    const __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(va, vb), _mm256_unpackhi_ps(va, vb));
+    const __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(vc, vd), _mm256_unpackhi_ps(vc, vd));
+    const __m256 half = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    const __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+#else
+    const __m128 va = (__m128)a, vb = (__m128)b, vc = (__m128)c, vd = (__m128)d;
+    const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(va, vb), _mm_unpackhi_ps(va, vb));
+    const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(vc, vd), _mm_unpackhi_ps(vc, vd));
+    const __m128 quarter = _mm_add_ps(_mm_shuffle_ps(ab, cd, 0x44), _mm_shuffle_ps(ab, cd, 0xee));
+#endif
+    _mm_storeu_ps(sums, quarter);
+#elif defined(__aarch64__)
+    vst1q_f32(sums, vpaddq_f32(vpaddq_f32((float32x4_t)a, (float32x4_t)b), vpaddq_f32((float32x4_t)c, (float32x4_t)d)));
+#else
+    sums[0] = sum_lanes(a), sums[1] = sum_lanes(b), sums[2] = sum_lanes(c), sums[3] = sum_lanes(d);
+#endif
+}
+
 S3D_INLINE float max_lanes(vfloat a) {
     float best = a[0];
     for (int lane = 1; lane < LANES; ++lane) best = a[lane] > best ? a[lane] : best;

@@ -7,7 +7,7 @@
 namespace SCENE3D_ISA_NS {
 
 constexpr int TILE_WIDTH = 16;
-constexpr int TILE_HEIGHT = 16;
+constexpr int TILE_HEIGHT = 32;
 constexpr int TILE_PIXELS = TILE_WIDTH * TILE_HEIGHT;
 constexpr float ALPHA_MIN = 1.0f / 255.0f;
 constexpr float ALPHA_MAX = 0.99f;

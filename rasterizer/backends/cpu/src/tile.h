@@ -29,7 +29,9 @@ struct TileFrame {
     int64_t pixel(const TileGrid &grid, int row) const { return int64_t(y0 + row) * grid.width + x0; }
 };
 
-// The terms of one splat that depend on the row or on the column only, and the rows it reaches.
+// The terms of one splat that depend on the row or on the column only, and the rows it reaches. Both walks place the
+// next splat before they blend the current one, so that the row count is known when its loop begins: a mispredicted
+// end of that loop would otherwise wait for all of this arithmetic.
 struct SplatInTile {
     alignas(64) float shift[TILE_HEIGHT];  // slope * dy
     alignas(64) float budget[TILE_HEIGHT]; // log2_opacity - curve_y * dy^2
@@ -38,7 +40,7 @@ struct SplatInTile {
     vfloat curve_u;
     uint32_t rows[VECTORS_PER_ROW]; // for each vector of a row, a bit per row the ellipse reaches there
 
-    S3D_INLINE SplatInTile(const Splat &splat, const TileFrame &frame) {
+    S3D_INLINE void place(const Splat &splat, const TileFrame &frame) {
         const vfloat index = first_indices();
         curve_u = broadcast(splat.curve_u);
         for (int v = 0; v < VECTORS_PER_ROW; ++v) {
