@@ -50,6 +50,10 @@ class Gaussians:
         """The same values outside any gradient."""
         return Gaussians(**{part.name: getattr(self, part.name).detach() for part in fields(self)})
 
+    def to(self, device: torch.device | str) -> "Gaussians":
+        """The same values on another device."""
+        return Gaussians(**{part.name: getattr(self, part.name).to(device) for part in fields(self)})
+
     @classmethod
     def concatenate(cls, parts: Sequence["Gaussians"]) -> "Gaussians":
         """All Gaussians of several sets of one SH degree, in order."""

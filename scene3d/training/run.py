@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import resource
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,40 +10,29 @@ from pathlib import Path
 import numpy as np
 
 from scene3d.config import write_settings
-from scene3d.data.capture import Capture, Finding, Severity
-from scene3d.data.frame import estimate_frame
-from scene3d.data.inspection import inspect_capture
+from scene3d.data.capture import Finding
 from scene3d.data.loader import ImageLoader
-from scene3d.data.reading import read_capture
-from scene3d.data.split import Split, split_views, view_list_sha256
+from scene3d.data.split import Split, view_list_sha256
 from scene3d.errors import InputError
 from scene3d.events import EventLog, Quiet, Reporter, Tee
 from scene3d.exporting import write_scene
 from scene3d.gaussians.gaussians import Gaussians
-from scene3d.gaussians.initialization import gaussians_from_points, random_points_in_frustums
 from scene3d.io.atomic import write_json
 from scene3d.io.checkpoint import load_checkpoint, save_checkpoint
 from scene3d.metrics import psnr_db
 from scene3d.render import render_view
-from scene3d.seeding import make_generator
 from scene3d.training.field import ExplicitField
+from scene3d.training.preparation import (
+    Prepared,
+    choose_device,
+    find_scene_scale,
+    limit_growth,
+    make_initial_gaussians,
+    prepare_training,
+)
 from scene3d.training.run_folder import RUN_SCHEMA_VERSION, RunFolder
 from scene3d.training.settings import ReconstructSettings
 from scene3d.training.trainer import Trainer, TrainingHooks, TrainingState
-
-MIN_POINTS = 100
-"""Fewer points than this are filled up with random ones inside the cameras' view."""
-
-NUM_RANDOM_POINTS = 20_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Prepared:
-    """A capture made ready for training."""
-
-    capture: Capture
-    split: Split
-    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +42,7 @@ class ReconstructResult:
     run: RunFolder
     num_gaussians: int
     train_seconds: float
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
 
 
 def reconstruct(
@@ -103,21 +91,6 @@ def reconstruct(
     )
 
 
-def prepare_training(capture_path: Path, settings: ReconstructSettings) -> Prepared:
-    """Reads, inspects, levels and splits a capture.
-
-    Raises:
-        InputError: The scene doctor found an error.
-    """
-    capture = read_capture(capture_path)
-    findings = (*capture.findings, *inspect_capture(capture))
-    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
-    if errors:
-        raise InputError(errors[0].what, where=errors[0].where or capture_path, remedy=errors[0].remedy or None)
-    capture = capture.transformed(estimate_frame(capture))
-    return Prepared(capture=capture, split=split_views(capture, every=settings.test_every), findings=findings)
-
-
 def check_run_folder(run: RunFolder, *, resume: bool) -> None:
     """A new run never writes over an old one, and a resumed one must have begun."""
     if resume and not run.config.is_file():
@@ -160,7 +133,8 @@ def train(
         load=lambda: load_state(run, identity),
         look=lambda iteration, field: look_at_held_out(run, field, loader, split, settings, iteration),
     )
-    field = ExplicitField(make_initial_gaussians(capture, settings), sh_degree=0)
+    field = ExplicitField(make_initial_gaussians(capture, split, settings).to(choose_device(settings)), sh_degree=0)
+    settings = limit_growth(settings, capture, split, len(field))
     scale = find_scene_scale(capture, split)
     trainer = Trainer(field, loader, split.train, settings, scene_scale=scale, hooks=hooks, reporter=reporter)
     try:
@@ -174,26 +148,6 @@ def train(
     finally:
         loader.close()
     return trainer
-
-
-def make_initial_gaussians(capture: Capture, settings: ReconstructSettings) -> Gaussians:
-    """One Gaussian per sparse point; random ones inside the cameras' view where there are too few points."""
-    generator = make_generator(settings.seed, "initialization")
-    positions, colors = capture.points.positions, capture.points.colors
-    if len(positions) < MIN_POINTS:
-        cameras = [view.camera for view in capture.views]
-        extra_positions, extra_colors = random_points_in_frustums(cameras, NUM_RANDOM_POINTS, generator=generator)
-        positions = np.concatenate([positions, extra_positions])
-        colors = np.concatenate([colors, extra_colors])
-    return gaussians_from_points(positions, colors, sh_degree=0, generator=generator)
-
-
-def find_scene_scale(capture: Capture, split: Split) -> float:
-    """Radius of the training cameras around their mean, 1.1 times (Kerbl et al. 2023); 1 for a single place."""
-    centers = np.stack([capture.views[i].camera.center for i in split.train])
-    radius = float(np.linalg.norm(centers - centers.mean(0), axis=1).max())
-    # The frame makes the median depth 1: cameras much closer together than that are no measure of the scene.
-    return 1.1 * max(radius, 0.3)
 
 
 def settings_identity(settings: ReconstructSettings, prepared: Prepared) -> str:
@@ -264,8 +218,12 @@ def write_merged(
     write_json(run.manifest, manifest)
 
 
-def peak_memory_bytes() -> int:
-    """Largest resident size of this process so far."""
+def peak_memory_bytes() -> int | None:
+    """Largest resident size of this process so far; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -39,3 +39,18 @@ def is_density_round(settings: ReconstructSettings, iteration: int) -> bool:
     density = settings.density
     stop = int(density.stop_share * settings.iterations)
     return density.start <= iteration < stop and iteration % density.every == 0
+
+
+DROP_IN_FULL_UP_TO = 16
+"""Training views up to which drop-out applies in full."""
+
+
+def drop_share_at(settings: ReconstructSettings, num_views: int) -> float:
+    """Share of Gaussians left out: few views over-fit without it, many views only learn more slowly with it."""
+    return settings.loss.drop_share * min(1.0, DROP_IN_FULL_UP_TO / max(num_views, 1))
+
+
+def growth_cap(settings: ReconstructSettings, num_gaussians: int, num_pixels: int) -> int:
+    """Most Gaussians a run may have: what the training pixels determine, never fewer than it starts with."""
+    affordable = int(num_pixels / settings.density.pixels_per_gaussian)
+    return min(settings.density.max_gaussians, max(num_gaussians, affordable))

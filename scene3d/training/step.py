@@ -31,6 +31,9 @@ class StepContext:
     generator: torch.Generator
     """Drives background and drop-out."""
 
+    drop_share: float = 0.0
+    """Share of Gaussians left out of this step."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
@@ -75,7 +78,7 @@ def training_step(
     settings = context.settings
     photo = _downscaled(photo, image_downscale_at(settings, context.iteration))
     photo = _on_device(photo, field.device)
-    rendered = render_for_training(field, photo.camera, settings, context.generator)
+    rendered = render_for_training(field, photo.camera, context)
     loss = photometric_loss(exposure.apply(rendered.image, view), photo, settings)
     loss = loss + regularisation(field, settings, context.scene_scale)
     value = float(loss.detach())
@@ -90,14 +93,13 @@ def training_step(
     return StepResult(loss=value, is_finite=True, num_visible=int(rendered.visible.sum()))
 
 
-def render_for_training(
-    field: ExplicitField, camera: Camera, settings: ReconstructSettings, generator: torch.Generator
-) -> Rendered:
+def render_for_training(field: ExplicitField, camera: Camera, context: StepContext) -> Rendered:
     """One differentiable image, with the gradient of screen positions kept."""
+    settings, generator = context.settings, context.generator
     gaussians = field.gaussians()
     opacities = gaussians.opacities
-    if settings.loss.drop_share > 0:
-        keep = torch.rand(len(field), generator=generator) >= settings.loss.drop_share
+    if context.drop_share > 0:
+        keep = torch.rand(len(field), generator=generator) >= context.drop_share
         opacities = opacities * keep.to(field.device)
     colors, _, meta = rasterization(
         gaussians.means,

@@ -16,7 +16,7 @@ from scene3d.seeding import make_generator
 from scene3d.training.density import DensityStatistics, Region, change_density
 from scene3d.training.exposure import Exposure
 from scene3d.training.field import ExplicitField
-from scene3d.training.schedules import is_density_round, sh_degree_at
+from scene3d.training.schedules import drop_share_at, is_density_round, sh_degree_at
 from scene3d.training.settings import ReconstructSettings
 from scene3d.training.step import StepContext, training_step
 
@@ -38,7 +38,7 @@ TrainingState = tuple[dict[str, Tensor], dict[str, Any]]
 class TrainingHooks:
     """What the run folder does for the trainer; every hook may be left out."""
 
-    save: Callable[[dict[str, Tensor], dict[str, Any]], None] | None = None
+    save: Callable[[dict[str, Tensor], dict[str, Any]], object] | None = None
     """Keeps one state durably."""
 
     load: Callable[[], TrainingState | None] | None = None
@@ -141,6 +141,7 @@ class Trainer:
                 iteration=self.iteration,
                 scene_scale=self.scene_scale,
                 generator=self._generator,
+                drop_share=drop_share_at(self.settings, len(self._train_views)),
             ),
         )
         self.iteration += 1

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,7 +68,7 @@ def _follow(
 ) -> None:
     """Turns what lies in the database and what the child says into progress."""
     num_pairs = num_images * (num_images - 1) // 2 if matcher == "exhaustive" else num_images * 30
-    stages = [
+    stages: list[tuple[str, str, int, Callable[[], int]]] = [
         ("features", "extracted", num_images, lambda: _count(database, "keypoints")),
         ("matches", "matched", num_pairs, lambda: _count(database, "two_view_geometries")),
         (

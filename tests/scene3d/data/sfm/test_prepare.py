@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scene3d.data.reading import read_capture
 
+from scene3d.data.reading import read_capture
 from scene3d.data.sfm.exif import PhotoTags, read_photo_tags
 from scene3d.data.sfm.prepare import choose_matcher, prepare_capture, shares_camera, stage_photos
 from scene3d.data.sfm.settings import PrepareSettings
