@@ -1,11 +1,13 @@
 """Random Gaussians for the tests of the splat files."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from scene3d.events import EventLog, read_events
@@ -40,6 +42,12 @@ def angle_deg(left: torch.Tensor, right: torch.Tensor) -> np.ndarray:
     """Angle between the rotations of two lists of quaternions."""
     a, b = (torch.nn.functional.normalize(each.double(), dim=1) for each in (left, right))
     return np.degrees(2 * np.arccos(np.clip((a * b).sum(dim=1).abs().numpy(), 0, 1)))
+
+
+def import_gsply() -> Any:
+    """gsply with its loops as plain Python, because compiling them takes half a minute; skips where it is missing."""
+    os.environ["NUMBA_DISABLE_JIT"] = "1"
+    return pytest.importorskip("gsply", reason="gsply is not installed")
 
 
 def notes_of(folder: Path, read: Callable[..., Any], path: Path) -> tuple[Any, list[str]]:

@@ -18,7 +18,7 @@ from scene3d.io.ply import (
     read_points_ply,
     write_gaussians_ply,
 )
-from tests.scene3d.io.gaussian_sets import FIELDS, notes_of, random_gaussians
+from tests.scene3d.io.gaussian_sets import FIELDS, import_gsply, notes_of, random_gaussians
 
 ORDER = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"]
 ORDER += ["scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
@@ -64,7 +64,7 @@ def test_properties_stand_in_the_order_of_the_original_program(tmp_path: Path) -
 
 
 def test_gsply_reads_the_same_scene(tmp_path: Path) -> None:
-    gsply = pytest.importorskip("gsply", reason="gsply is not installed")
+    gsply = import_gsply()
     gaussians = random_gaussians(50)
     write_gaussians_ply(tmp_path / "scene.ply", gaussians)
     read = gsply.plyread(str(tmp_path / "scene.ply"))
@@ -77,7 +77,7 @@ def test_gsply_reads_the_same_scene(tmp_path: Path) -> None:
 
 
 def test_gsply_writes_a_scene_that_is_read(tmp_path: Path) -> None:
-    gsply = pytest.importorskip("gsply", reason="gsply is not installed")
+    gsply = import_gsply()
     gaussians = random_gaussians(50)
     arrays = [
         each.numpy()

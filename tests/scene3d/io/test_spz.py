@@ -12,7 +12,7 @@ import torch
 from scene3d.errors import InputError, LimitExceeded, SettingsError
 from scene3d.io import spz_packing
 from scene3d.io.spz import read_spz, write_spz
-from tests.scene3d.io.gaussian_sets import angle_deg, ordinary_gaussians, random_gaussians
+from tests.scene3d.io.gaussian_sets import angle_deg, import_gsply, ordinary_gaussians, random_gaussians
 
 FLIP = np.diag([1.0, -1.0, -1.0])
 
@@ -59,11 +59,8 @@ def test_writing_what_was_read_gives_the_same_bytes(tmp_path: Path) -> None:
         assert torch.equal(getattr(again, field), getattr(once, field))
 
 
-def test_gsply_reads_our_spz_with_y_and_z_negated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gsply = pytest.importorskip("gsply", reason="gsply is not installed")
-    # Its decoder as plain Python: compiling it takes half a minute.
-    monkeypatch.setattr(gsply.spz, "_decode_spz_kernel", gsply.spz._decode_spz_kernel.py_func)
-    monkeypatch.setattr(gsply.spz, "_ensure_kernel_compiled", lambda: None)
+def test_gsply_reads_our_spz_with_y_and_z_negated(tmp_path: Path) -> None:
+    gsply = import_gsply()
     gaussians = ordinary_gaussians(40)
     write_spz(tmp_path / "a.spz", gaussians)
     raw = gsply.read_spz(tmp_path / "a.spz")  # it copies the numbers as they stand in the file
@@ -79,7 +76,7 @@ def test_gsply_reads_our_spz_with_y_and_z_negated(tmp_path: Path, monkeypatch: p
 
 
 def test_an_spz_of_gsply_is_read_with_y_and_z_negated(tmp_path: Path) -> None:
-    gsply = pytest.importorskip("gsply", reason="gsply is not installed")
+    gsply = import_gsply()
     ours = ordinary_gaussians(degree=2)
     data = gsply.GSData.from_arrays(
         means=ours.means.numpy(),
