@@ -19,8 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from machine import describe_machine
 
+from app.evaluating import evaluate_run
 from scene3d.config import load_settings
-from scene3d.training.evaluation import evaluate_run
+from scene3d.events import Quiet
+from scene3d.training.evaluation import EvaluationSettings
 from scene3d.training.run import reconstruct
 from scene3d.training.settings import ReconstructSettings
 
@@ -39,7 +41,7 @@ def run_one(capture: Path, settings: ReconstructSettings, keep: Path | None) -> 
         started_s = time.monotonic()
         result = reconstruct(capture, output, settings)
         reconstructed_s = time.monotonic() - started_s
-        metrics = evaluate_run(output)
+        metrics, _ = evaluate_run(output, EvaluationSettings(), Quiet())
         curve = [json.loads(line) for line in result.run.curve.read_text().splitlines()]
     return {
         "capture": capture.name,
