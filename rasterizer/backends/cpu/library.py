@@ -177,3 +177,8 @@ def load_library() -> Library:
 def address(tensor: Tensor | None) -> int | None:
     """Where a contiguous tensor's data begins; null for None."""
     return None if tensor is None else tensor.data_ptr()
+
+
+def contiguous(tensor: Tensor | None) -> Tensor | None:
+    """The same numbers without gaps; None stays None."""
+    return None if tensor is None else tensor.contiguous()

@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Bool, Float, Int32
 from torch import Tensor
 
-from rasterizer.backends.cpu.kernels import Blend, L1Ssim, Lens, Project, Shade, Wishes
+from rasterizer.backends.cpu.autograd_images import Blend, L1Ssim, Wishes
+from rasterizer.backends.cpu.autograd_splats import Lens, Project, Shade
 from rasterizer.backends.cpu.library import AdamArguments, address, load_library
 from rasterizer.constants import MAX_SH_DEGREE
 from rasterizer.errors import RasterizerError, Unsupported
@@ -96,7 +97,8 @@ class CpuOps:
             raise Unsupported(
                 f"{colors.shape[-1]} channels at once", backend=self.name, remedy=f"between 1 and {MAX_CHANNELS}"
             )
-        wishes = Wishes(width, height, absgrad, weights, median_depth)
+        differentiable = _records(means2d, conics, colors, opacities, backgrounds)
+        wishes = Wishes(width, height, absgrad, weights, median_depth, differentiable)
         image, alphas, weight_sum, weight_max, median = Blend.apply(  # type: ignore[no-untyped-call]
             means2d, conics, colors, opacities, backgrounds, depths.detach(), radii, wishes
         )
@@ -118,7 +120,7 @@ class CpuOps:
         if mask is not None and (mask.dtype != torch.bool or mask.shape != rendered.shape[:2]):
             raise RasterizerError(f"mask is {mask.dtype} {list(mask.shape)}; expected bool {list(rendered.shape[:2])}")
         loss: Tensor = L1Ssim.apply(  # type: ignore[no-untyped-call]
-            rendered, target.detach(), ssim_weight, mask
+            rendered, target.detach(), ssim_weight, mask, _records(rendered)
         )
         return loss
 
@@ -139,6 +141,7 @@ def row_adam_step(
     for name, tensor in tensors.items():
         if tensor.shape != params.shape or not tensor.is_contiguous():
             raise RasterizerError(f"'{name}' must be contiguous and of shape {list(params.shape)}")
+    rows, row_steps = rows.contiguous(), row_steps.contiguous()
     kernel = AdamArguments(
         num_rows=params.shape[0],
         row_size=len(columns.rates),
@@ -156,10 +159,15 @@ def row_adam_step(
         exp_avg=address(exp_avg),
         exp_avg_sq=address(exp_avg_sq),
         grads=address(grads),
-        mask=address(rows.contiguous()),
+        mask=address(rows),
     )
     load_library().call("s3d_adam_step", kernel)
     torch.autograd.graph.increment_version((params, exp_avg, exp_avg_sq))
+
+
+def _records(*tensors: Tensor | None) -> bool:
+    """Whether autograd will remember an operation on these."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def check_float32(**tensors: Tensor) -> None:
