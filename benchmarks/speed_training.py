@@ -21,7 +21,7 @@ from scene3d.data.synthetic import SyntheticSettings, make_capture
 from scene3d.events import Quiet
 from scene3d.render import NEAR_PLANE, camera_tensors
 from scene3d.training.field import ExplicitField
-from scene3d.training.run import find_scene_scale, make_initial_gaussians, prepare_training
+from scene3d.training.preparation import find_scene_scale, limit_growth, make_initial_gaussians, prepare_training
 from scene3d.training.settings import ReconstructSettings
 from scene3d.training.trainer import Trainer
 
@@ -31,6 +31,7 @@ MEASURED_FROM = 800
 """Into the density rounds and past the coarse images, with view-dependent colour in use."""
 
 ITERATIONS_PER_ROUND = 50
+PARTS = ("decode", "raster forward", "loss", "backward", "optimiser", "densify")
 MAX_STEP_RATIO = 2.0
 
 
@@ -45,18 +46,22 @@ def measure_training_step(rounds: int) -> dict[str, Any]:
         capture = find_capture(Path(scratch))
         settings = ReconstructSettings(iterations=ITERATIONS, image_scale=IMAGE_SCALE, eval_every=0)
         prepared = prepare_training(capture, settings)
-        loader = ImageLoader(prepared.capture.views, image_scale=IMAGE_SCALE)
+        scene, split = prepared.capture, prepared.split
+        loader = ImageLoader(scene.views, image_scale=IMAGE_SCALE)
         try:
-            field = ExplicitField(make_initial_gaussians(prepared.capture, settings))
-            scale = find_scene_scale(prepared.capture, prepared.split)
-            trainer = Trainer(field, loader, prepared.split.train, settings, scene_scale=scale)
+            field = ExplicitField(make_initial_gaussians(scene, split, settings))
+            settings = limit_growth(settings, scene, split, len(field))
+            trainer = Trainer(field, loader, split.train, settings, scene_scale=find_scene_scale(scene, split))
             trainer.run(until=MEASURED_FROM)
-            parts, steps_s = run_measured(trainer, loader, ITERATIONS_PER_ROUND * rounds)
-            views = [loader.load(view) for view in prepared.split.train[:10]]
-            alone_s = statistics.median(render_and_compare(trainer.field, view) for view in views * 2)
+            photos = [loader.load(view) for view in split.train[:10]]
+            parts, steps_s, alone = dict.fromkeys(PARTS, 0.0), [], []
+            for _ in range(rounds):  # side by side, so that a change in the machine's load meets both
+                steps_s += run_measured(trainer, loader, parts)
+                alone += [render_and_compare(trainer.field, photo) for photo in photos]
         finally:
             loader.close()
-    step_s = statistics.median(steps_s) + parts["densify"] / len(steps_s)
+    parts["other"] = sum(steps_s) - sum(parts.values())
+    step_s, alone_s = statistics.median(steps_s) + parts["densify"] / len(steps_s), statistics.median(alone)
     bar = Bar(name="step_over_raster_and_loss", value=ratio(step_s, alone_s), bar=MAX_STEP_RATIO, at_least=False)
     return {
         "capture": capture.name,
@@ -80,9 +85,8 @@ def find_capture(scratch: Path) -> Path:
     return make_capture(scratch / "synthetic", settings, Quiet())
 
 
-def run_measured(trainer: Trainer, loader: ImageLoader, iterations: int) -> tuple[dict[str, float], list[float]]:
-    """Seconds spent in each part over all iterations, and the seconds of each iteration."""
-    parts = dict.fromkeys(("decode", "raster forward", "loss", "backward", "optimiser", "densify"), 0.0)
+def run_measured(trainer: Trainer, loader: ImageLoader, parts: dict[str, float]) -> list[float]:
+    """Adds the seconds spent in each part to `parts`; returns the seconds of each iteration."""
     steps_s = []
     with (
         timed_calls(loader, "load", parts, "decode"),
@@ -92,11 +96,11 @@ def run_measured(trainer: Trainer, loader: ImageLoader, iterations: int) -> tupl
         timed_calls(step_module, "apply_gradients", parts, "optimiser"),
         timed_calls(trainer_module, "change_density", parts, "densify"),
     ):
-        for _ in range(iterations):
+        for _ in range(ITERATIONS_PER_ROUND):
             start_s = time.perf_counter()
             trainer.run(until=trainer.iteration + 1)
             steps_s.append(time.perf_counter() - start_s)
-    return {**parts, "other": sum(steps_s) - sum(parts.values())}, steps_s
+    return steps_s
 
 
 @contextmanager
