@@ -25,11 +25,11 @@ class Training:
     """A few Gaussians learning a picture, with gsplat's strategy in charge of their number."""
 
     def __init__(self, backend: str, strategy: DefaultStrategy, *, packed: bool) -> None:
-        self.scene = make_scene(0, num=48, cameras=2, width=32, height=24, sh_degree=1)
+        self.scene = make_scene(0, num=36, cameras=2, width=24, height=18, sh_degree=1)
         self.backend, self.strategy, self.packed = backend, strategy, packed
         self.params = torch.nn.ParameterDict(starting_params(self.scene))
         self.optimizers = {name: torch.optim.Adam([value], lr=0.01) for name, value in self.params.items()}
-        self.target = make_scene(1, num=60, cameras=2, width=32, height=24, sh_degree=1).render(backend)[0]
+        self.target = make_scene(1, num=40, cameras=2, width=24, height=18, sh_degree=1).render(backend)[0]
         self.state = strategy.initialize_state(scene_scale=10.0)
         self.counts: list[int] = []
 
@@ -74,18 +74,18 @@ def starting_params(scene: Scene) -> dict[str, torch.nn.Parameter]:
 @pytest.mark.parametrize("absgrad", [False, True], ids=["grad", "absgrad"])
 @pytest.mark.parametrize("packed", [False, True], ids=["dense", "packed"])
 def test_gaussians_are_added_and_removed_while_the_picture_is_learnt(backend: str, packed: bool, absgrad: bool) -> None:
-    strategy = DefaultStrategy(refine_start_iter=5, refine_every=10, refine_stop_iter=35, absgrad=absgrad)
+    strategy = DefaultStrategy(refine_start_iter=5, refine_every=10, refine_stop_iter=25, absgrad=absgrad)
     training = Training(backend, strategy, packed=packed)
     strategy.check_sanity(training.params, training.optimizers)
     losses = [training.step(step) for step in range(11)]
-    assert training.counts[9] == 48
-    assert training.counts[10] > 48 - NUM_FAINT, "something was added"
+    assert training.counts[9] == 36
+    assert training.counts[10] > 36 - NUM_FAINT, "something was added"
     assert int((training.params["opacities"] < FAINT_OPACITY_LOGIT + 1).sum()) == 0, "the faint were removed"
     reset_opa(training.params, training.optimizers, training.state, value=0.3)
-    assert float(training.params["opacities"].sigmoid().max()) <= 0.3 + 1e-6
-    losses += [training.step(step) for step in range(11, 45)]
+    assert training.params["opacities"].sigmoid().max().item() <= 0.3 + 1e-6
+    losses += [training.step(step) for step in range(11, 32)]
     assert len(set(training.counts[10:])) > 1, "numbers change at later rounds as well"
-    assert min(losses[-5:]) < 0.8 * losses[0]
+    assert min(losses[-5:]) < 0.85 * losses[0]
     assert all(bool(value.isfinite().all()) for value in training.params.values())
 
 

@@ -13,7 +13,7 @@ from tests.rasterizer.scenes import BACKENDS, Scene, make_scene, random_like, re
 
 SEEDS = st.integers(0, 10_000)
 VECTORS = st.tuples(*[st.floats(-3, 3) for _ in range(3)]).map(lambda v: torch.tensor(v, dtype=torch.float64))
-FEW = settings(max_examples=12)
+FEW = settings(max_examples=8)
 
 
 @pytest.fixture(params=BACKENDS, scope="module")
@@ -22,7 +22,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 def scene_without_harmonics(seed: int, **options: int) -> Scene:
-    return make_scene(seed, num=40, width=33, height=25, sh_degree=0, dtype=torch.float64, **options)
+    return make_scene(seed, num=40, width=25, height=19, sh_degree=0, dtype=torch.float64, **options)
 
 
 def turn(quats: Tensor, rotation: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ def test_swapping_the_axes_of_the_image_transposes_it(backend: str, seed: int) -
 @FEW
 @given(seed=SEEDS)
 def test_colours_are_blended_linearly(backend: str, seed: int) -> None:
-    scene = make_scene(seed, num=40, width=33, height=25)
+    scene = make_scene(seed, num=40, width=25, height=19)
     first, second = random_like(torch.zeros(40, 3), seed), random_like(torch.zeros(40, 3), seed + 1)
     images = [scene.render(backend, colors=colors)[0] for colors in (first, second, 2 * first - second)]
     torch.testing.assert_close(images[2], 2 * images[0] - images[1], rtol=0, atol=2e-5)
@@ -121,7 +121,7 @@ def test_colours_are_blended_linearly(backend: str, seed: int) -> None:
 @FEW
 @given(seed=SEEDS)
 def test_pictures_stay_between_the_darkest_and_the_brightest_colour(backend: str, seed: int) -> None:
-    scene = make_scene(seed, num=40, width=33, height=25)
+    scene = make_scene(seed, num=40, width=25, height=19)
     colors = torch.rand(40, 3, generator=torch.Generator().manual_seed(seed)) * 0.5 + 0.2
     image, alphas, _ = scene.render(backend, colors=colors, backgrounds=torch.full((1, 3), 0.2))
     assert float(image.min()) >= 0.2 - 1e-6

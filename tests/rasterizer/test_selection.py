@@ -165,6 +165,13 @@ def test_listing_knows_whether_the_library_can_be_had(monkeypatch: pytest.Monkey
     assert "g++: not found" in status.reason
 
 
+def test_listing_survives_a_wrong_setting_of_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCENE3D_CPU_BUILD", "maybe")
+    status = list_backends()[1]
+    assert not status.available
+    assert "SCENE3D_CPU_BUILD is 'maybe'" in status.reason
+
+
 def test_listing_and_loading_agree_on_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert list_backends()[1].available == (find_backend("cpu") is not None)
