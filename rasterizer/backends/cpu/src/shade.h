@@ -39,8 +39,9 @@ S3D_INLINE void shade_group(const S3dShade &args, int camera, const RowGroup &gr
             for (int channel = 0; channel < 3; ++channel) color[channel] += weights[k][lane] * sh[k * 3 + channel];
         }
         for (int channel = 0; channel < 3; ++channel) {
-            // NaN stays NaN: blending leaves such a Gaussian out.
-            colors[group.rows[lane] * 3 + channel] = color[channel] < 0.0f ? 0.0f : color[channel];
+            // What is not finite, minus infinity too, stays so: blending leaves such a Gaussian out.
+            const bool clamped = color[channel] < 0.0f && color[channel] * 0.0f == 0.0f;
+            colors[group.rows[lane] * 3 + channel] = clamped ? 0.0f : color[channel];
         }
     }
 }
