@@ -11,6 +11,7 @@ import logging
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -122,7 +123,8 @@ def damage(target: Target, folder: Path, count: int, seed: int) -> Damage:
 
 def run_batch(target: Target, folder: Path, result: Damage, seed: int, size: int, skip: int) -> int:
     """Runs the cases of a batch from number `skip` on in one child; returns how many are done when it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # what the batch before left
+    folder.mkdir(parents=True)
     log = folder.parent / f"{target.name}.jsonl"
     log.write_text("")
     child = os.fork()
