@@ -13,7 +13,8 @@ def learning_rates(settings: ReconstructSettings, iteration: int, scene_scale: f
     """Adam step of each parameter group at one iteration."""
     progress = iteration / settings.iterations
     rates = settings.optimizer
-    settle = log_linear(1.0, rates.other_lr_final_ratio, (progress - rates.settle_from) / (1 - rates.settle_from))
+    start = min(rates.settle_from, rates.settle_after / settings.iterations)
+    settle = log_linear(1.0, rates.other_lr_final_ratio, (progress - start) / (1 - start))
     return {
         "means": scene_scale * log_linear(rates.means_lr, rates.means_lr * rates.means_lr_final_ratio, progress),
         "quats": rates.quats_lr * settle,

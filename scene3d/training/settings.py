@@ -40,7 +40,10 @@ class OptimizerSettings:
     """All but positions, at the end, as a share of the start: settles the last iterations."""
 
     settle_from: float = 0.6
-    """Share of the iterations after which the steps of all but positions begin to fall."""
+    """Share of the iterations after which the steps of all but positions begin to fall, at the latest."""
+
+    settle_after: int = 1200
+    """Iterations after which they begin to fall: long runs at full step size wander instead of settling."""
 
     def __post_init__(self) -> None:
         for name in ("means_lr", "quats_lr", "scales_lr", "opacities_lr", "sh_lr"):
