@@ -125,7 +125,7 @@ def _fill(folder: Path, settings: SyntheticSettings, reporter: Reporter) -> None
     tracks = find_tracks(
         candidates,
         shoot.cameras,
-        [load_depth(shoot.depth_path(name), scale) for name in shoot.names],
+        (load_depth(shoot.depth_path(name), scale) for name in shoot.names),
         shoot.lens,
         TrackSettings(num_points=settings.num_points, pixel_noise_px=settings.pixel_noise_px),
         make_numpy_generator(settings.seed, "synthetic tracks"),

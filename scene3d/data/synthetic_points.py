@@ -1,6 +1,6 @@
 """Owns the sparse points of synthetic captures: textured places that several views see, with small errors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ DETECTION_SHARE = 0.75
 """Of the views that see a point, those that found it."""
 
 DEPTH_TOLERANCE = 0.004
-"""A view sees a point when its depth map agrees to this share near the point's pixel."""
+"""A view sees a point when the depth at its pixel agrees to this share, besides the slope across the pixel."""
 
 FLAT_WEIGHT = 0.02
 """Chance of a pixel without any contrast to become a point, against one with the strongest."""
@@ -97,7 +97,7 @@ def join_candidates(parts: Sequence[Candidates]) -> Candidates:
 def find_tracks(
     candidates: Candidates,
     cameras: Sequence[Camera],
-    depths: Sequence[Float32[np.ndarray, "h w"]],
+    depths: Iterable[Float32[np.ndarray, "h w"]],
     lens: CameraModel,
     settings: TrackSettings,
     generator: np.random.Generator,
@@ -190,13 +190,14 @@ def _sees(
     size = np.array([camera.width, camera.height])
     inside = (points[:, 2] > 1e-6) & ((pixels > _BORDER_PX) & (pixels < size - _BORDER_PX)).all(axis=1)
     cell = np.clip(np.floor(np.where(inside[:, None], pixels, 0)).astype(np.int64), 1, size - 2)
-    # Across a slanted surface depth changes within a pixel; one of the neighbours is then on the other side.
-    around = np.stack([depth[cell[:, 1] + y, cell[:, 0] + x] for y in (-1, 0, 1) for x in (-1, 0, 1)])
-    gap = z * (1.0 + DEPTH_TOLERANCE)
-    agrees = (around.min(axis=0) <= gap) & (around.max(axis=0) >= z * (1.0 - DEPTH_TOLERANCE))
-    here = np.abs(depth[cell[:, 1], cell[:, 0]] - z) < 3.0 * DEPTH_TOLERANCE * z
+    around = {(x, y): depth[cell[:, 1] + y, cell[:, 0] + x] for x, y in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))}
+    here = around[0, 0]
+    # Across a slanted surface depth changes within the pixel. The smaller step to each side is the slope's own: the
+    # larger may be an edge.
+    slope = sum(np.minimum(np.abs(around[x, y] - here), np.abs(around[-x, -y] - here)) for x, y in ((1, 0), (0, 1)))
+    agrees = np.abs(here - z) <= DEPTH_TOLERANCE * z + 0.6 * slope
     on_sensor = np.isfinite(project(lens, points)).all(axis=1)
-    return inside & agrees & here & on_sensor
+    return inside & agrees & (here > 0) & on_sensor
 
 
 def _project_pairs(

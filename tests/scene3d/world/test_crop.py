@@ -14,6 +14,9 @@ from scene3d.world.streets import District
 from scene3d.world.terrain import WATER_LEVEL_M, Bounds, make_terrain
 from tests.scene3d.world import places
 
+# A crop is a second of work, and a busy machine stretches it.
+pytestmark = pytest.mark.timeout(240)
+
 
 def rows_inside(solids: Blocks | Balls, bounds: Bounds) -> np.ndarray:
     """All numbers of the solids that touch a rectangle, one row each, in a settled order."""
