@@ -13,6 +13,9 @@ from scene3d.training.settings import ReconstructSettings
 if TYPE_CHECKING:
     from scene3d.data.synthetic import SyntheticSettings
 
+POINTS_PER_VIEW = 400
+"""Sparse points of the capture; structure from motion finds about as many in photographs of this size."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
@@ -74,6 +77,7 @@ def make_capture_settings(command: Demo) -> "SyntheticSettings":
         num_views=command.views,
         width=command.width,
         height=round(command.width * 0.75),
+        num_points=POINTS_PER_VIEW * command.views,
         seed=command.seed,
     )
 

@@ -26,7 +26,7 @@ def place(tmp_path_factory):
     """A capture of nine small photographs."""
     folder = tmp_path_factory.mktemp("place")
     settings = SyntheticSettings(
-        num_views=NUM_VIEWS, width=64, height=48, extent_m=40, num_points=500, write_depth=False, moved=True
+        num_views=NUM_VIEWS, width=64, height=48, extent_m=40.0, num_points=500, write_depth=False, moved=True
     )
     return make_capture(folder / "capture", settings)
 

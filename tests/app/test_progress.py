@@ -139,7 +139,7 @@ def test_bars_survive_stages_that_overlap_repeat_or_have_no_steps(clock):
 
 
 def test_the_event_log_hears_the_same_as_the_person(tmp_path, plain, stream):
-    log = EventLog(tmp_path / "events.jsonl", min_interval_s=0)
+    log = EventLog(tmp_path / "events.jsonl", min_interval_s=0.0)
     both = Tee(log, plain)
     both.start("train", 10)
     both.advance("train", 5, loss=0.5)

@@ -20,7 +20,6 @@ BANNED_CALLS = {
     "torch.load",
     "torch.manual_seed",
     "numpy.empty",
-    "numpy.load",
     "numpy.random.seed",
     "numpy.random.rand",
     "numpy.random.randn",
@@ -75,8 +74,9 @@ def find_banned(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 continue
             if name in BANNED_NAMES | BANNED_CALLS or name.rsplit(".", 1)[-1] in BANNED_METHODS:
                 yield node.lineno, name
-            if any(word.arg == "shell" and not _is_false(word.value) for word in node.keywords):
-                yield node.lineno, f"{name}(shell=...)"
+            for word in node.keywords:
+                if word.arg in ("shell", "allow_pickle") and not _is_false(word.value):
+                    yield node.lineno, f"{name}({word.arg}=...)"
         if isinstance(node, ast.Import | ast.ImportFrom):
             modules = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
             for module in modules:
@@ -110,6 +110,7 @@ def tracked_files() -> list[Path]:
         "eval('1')",
         "archive.extractall(p)",
         "subprocess.run('x', shell=True)",
+        "np.load(p, allow_pickle=True)",
         "yaml.load(x, Loader=y)",
     ],
 )

@@ -50,7 +50,7 @@ def value_and_gradient(
     rendered = rendered.clone().requires_grad_()
     loss = ops.l1_ssim(rendered, target, weight, mask)
     (2 * loss).backward()
-    return float(loss), rendered.grad
+    return float(loss.detach()), rendered.grad
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -1,6 +1,7 @@
 """Schedules: where they start, where they end, and what they never do."""
 
 import dataclasses
+import itertools
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_step_sizes_only_fall_and_end_where_the_settings_say(iterations: int) ->
     rates = [learning_rates(settings, step, 2.0) for step in range(0, iterations + 1, max(1, iterations // 50))]
     for name in rates[0]:
         values = [rate[name] for rate in rates]
-        assert all(later <= earlier + 1e-12 for earlier, later in zip(values, values[1:], strict=False))
+        assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(values))
     end = learning_rates(settings, iterations, 2.0)
     assert end["means"] == pytest.approx(2.0 * settings.optimizer.means_lr * settings.optimizer.means_lr_final_ratio)
     assert end["sh"] == pytest.approx(settings.optimizer.sh_lr * settings.optimizer.other_lr_final_ratio)
