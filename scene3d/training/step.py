@@ -135,7 +135,11 @@ def photometric_loss(
 ) -> Float[Tensor, ""]:
     """(1 - w) L1 + w (1 - SSIM) over the pixels that the mask allows (Kerbl et al. 2023, eq. 7)."""
     backend = None if settings.backend == "auto" else settings.backend
-    return l1_ssim(image, photo.image, ssim_weight=settings.loss.ssim_weight, mask=photo.mask, backend=backend)
+    target = photo.image
+    if photo.mask is not None:
+        # Windows of SSIM reach across the border of the mask: what lies there must be nothing, not the photograph.
+        target = target * photo.mask[..., None]
+    return l1_ssim(image, target, ssim_weight=settings.loss.ssim_weight, mask=photo.mask, backend=backend)
 
 
 def regularisation(field: ExplicitField, settings: ReconstructSettings, scene_scale: float) -> Float[Tensor, ""]:

@@ -2,14 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from scene3d.data.loader import ImageLoader
+from scene3d.data.loader import TrainingImage
 from scene3d.errors import Diverged, InputError
 from scene3d.events import Quiet, Reporter
 from scene3d.seeding import make_generator
@@ -32,6 +32,20 @@ MAX_ROLLBACKS = 3
 """Roll-backs after which a run gives up."""
 
 TrainingState = tuple[dict[str, Tensor], dict[str, Any]]
+
+
+@runtime_checkable
+class PhotoSupply(Protocol):
+    """What the trainer needs of an image loader."""
+
+    def load(self, index: int) -> TrainingImage:
+        """Photograph, mask and scaled camera of one view."""
+
+    def prefetch(self, indices: Iterable[int]) -> None:
+        """These views will be loaded next."""
+
+    def view_name(self, index: int) -> str:
+        """What a person calls the view."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +72,7 @@ class Trainer:
     def __init__(
         self,
         field: ExplicitField,
-        loader: ImageLoader,
+        loader: PhotoSupply,
         train_views: Sequence[int],
         settings: ReconstructSettings,
         *,

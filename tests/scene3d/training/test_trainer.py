@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ SETTINGS = ReconstructSettings(
     eval_every=0,
     checkpoint_every=10,
     coarse_share=0.0,
-    background="random",
+    background="black",
     density=DensitySettings(start=10, every=10, stop_share=0.9, grow_gradient=1e-6, max_gaussians=200),
 )
 
@@ -40,7 +40,7 @@ class Photographs:
         self.asked.append(index)
         return self.photos[index]
 
-    def prefetch(self, indices: Sequence[int]) -> None:
+    def prefetch(self, indices: Iterable[int]) -> None:
         assert all(0 <= index < len(self.photos) for index in indices)
 
     def view_name(self, index: int) -> str:
@@ -92,7 +92,7 @@ def _trainer(
 ) -> tuple[Trainer, Photographs]:
     loader = Photographs(photos)
     field = ExplicitField(_gaussians(5, 40))
-    return Trainer(field, loader, views, settings, scene_scale=1.0, hooks=hooks), loader  # type: ignore[arg-type]
+    return Trainer(field, loader, views, settings, scene_scale=1.0, hooks=hooks), loader
 
 
 class Memory:
