@@ -24,10 +24,20 @@ def learning_rates(settings: ReconstructSettings, iteration: int, scene_scale: f
     }
 
 
-def sh_degree_at(settings: ReconstructSettings, iteration: int) -> int:
-    """Degree of view-dependent colour in use: short runs reach the full degree at half their length."""
+FEW_VIEWS = 32
+"""Fewer training views than this see a place from too few sides to tell shine from error."""
+
+FEW_VIEWS_SH_DEGREE = 1
+
+
+def sh_degree_at(settings: ReconstructSettings, iteration: int, num_views: int) -> int:
+    """Degree of view-dependent colour in use: short runs reach the full degree at half their length.
+
+    With few views the degree stays at 1: at 2 and 3 the held-out quality of such captures fell while training went on.
+    """
+    limit = settings.sh_degree if num_views >= FEW_VIEWS else min(settings.sh_degree, FEW_VIEWS_SH_DEGREE)
     every = max(1, min(settings.sh_every, settings.iterations // (2 * max(settings.sh_degree, 1))))
-    return min(settings.sh_degree, iteration // every)
+    return min(limit, iteration // every)
 
 
 def image_downscale_at(settings: ReconstructSettings, iteration: int) -> int:

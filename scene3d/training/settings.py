@@ -146,7 +146,7 @@ class ReconstructSettings:
     """Photographs are used at this share of their size: 0.5 is four times as fast."""
 
     sh_degree: int = 3
-    """Degree of view-dependent colour, 0 to 3."""
+    """Degree of view-dependent colour, 0 to 3; with fewer than 32 training views at most 1 is used."""
 
     sh_every: int = 1000
     """Iterations after which the degree in use rises by one (sooner in short runs)."""

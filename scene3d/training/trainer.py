@@ -143,7 +143,7 @@ class Trainer:
 
     def _one_iteration(self) -> float:
         position = self._next_position()
-        self.field.raise_sh_degree(sh_degree_at(self.settings, self.iteration))
+        self.field.raise_sh_degree(sh_degree_at(self.settings, self.iteration, len(self._train_views)))
         result = training_step(
             self.field,
             self.exposure,

@@ -37,10 +37,15 @@ def test_step_sizes_only_fall_and_end_where_the_settings_say(iterations: int) ->
 
 def test_the_full_colour_degree_is_reached_by_half_of_a_short_run() -> None:
     settings = ReconstructSettings(iterations=600)
-    degrees = [sh_degree_at(settings, step) for step in range(600)]
+    degrees = [sh_degree_at(settings, step, 50) for step in range(600)]
     assert degrees[0] == 0
     assert degrees[300] == 3
     assert degrees == sorted(degrees)
+
+
+def test_few_views_keep_the_colour_simple() -> None:
+    settings = ReconstructSettings(iterations=600)
+    assert [sh_degree_at(settings, 599, views) for views in (2, 31, 32, 500)] == [1, 1, 3, 3]
 
 
 def test_nothing_grows_before_the_start_or_after_the_stop() -> None:
