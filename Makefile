@@ -9,6 +9,8 @@ DEVELOPMENT := .venv/.development-installed
 .PHONY: test check demo wheels clean
 
 test: check
+	@# Compiled before the tests, so that no test's time limit pays for it.
+	$(BIN)/python -c 'from rasterizer.backends.cpu.build import find_library; find_library()'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --durations=15
 
 check: $(DEVELOPMENT)

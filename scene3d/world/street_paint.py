@@ -25,6 +25,7 @@ def paint_streets(
     xy: Float[np.ndarray, "n 2"],
     footprint: Float[np.ndarray, "n"],
 ) -> None:
+    """Cover the ground with asphalt, kerbs, pavements and markings where streets run."""
     reach = STREET_HALF_M[spots.kinds]
     beside = spots.offsets - reach  # [4, n]
     where = np.flatnonzero((beside - PAVEMENT_M[spots.kinds]).min(axis=0) < np.maximum(footprint, _CORNER_RADIUS_M))

@@ -60,6 +60,8 @@ def _blend_arguments(wishes: Wishes, inputs: tuple[Tensor | None, ...], outputs:
 
 
 class Blend(torch.autograd.Function):
+    """Projected Gaussians blended into images; see `Ops.blend`."""
+
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor | None, ...]:
         *tensors, wishes = arguments

@@ -48,6 +48,8 @@ def _project_arguments(lens: Lens, inputs: tuple[Tensor, ...], radii: Tensor) ->
 
 
 class Project(torch.autograd.Function):
+    """Gaussians projected into cameras; see `Ops.project`."""
+
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
         *tensors, lens = arguments
@@ -103,6 +105,8 @@ def _shade_arguments(degree: int, inputs: tuple[Tensor, ...], colors: Tensor) ->
 
 
 class Shade(torch.autograd.Function):
+    """Colours from spherical harmonics; see `Ops.shade`."""
+
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
         *tensors, degree = arguments
