@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -35,6 +36,31 @@ PARTS = ("decode", "raster forward", "loss", "backward", "optimiser", "densify")
 MAX_STEP_RATIO = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Wall and processor seconds of something done again and again."""
+
+    wall_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Adds what its body takes."""
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        yield
+        self.wall_s.append(time.perf_counter() - wall_s)
+        self.cpu_s.append(time.process_time() - cpu_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was spent on training steps, on their parts, and on rendering and loss by themselves."""
+
+    parts_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+    steps: Spent = field(default_factory=Spent)
+    alone: Spent = field(default_factory=Spent)
+
+
 def measure_training_step(rounds: int) -> dict[str, Any]:
     """Milliseconds per iteration of every part, density rounds spread over all iterations.
 
@@ -44,36 +70,46 @@ def measure_training_step(rounds: int) -> dict[str, Any]:
     torch.set_num_threads(min(2, usable_cores()))
     with tempfile.TemporaryDirectory() as scratch:
         capture = find_capture(Path(scratch))
-        settings = ReconstructSettings(iterations=ITERATIONS, image_scale=IMAGE_SCALE, eval_every=0)
-        prepared = prepare_training(capture, settings)
-        scene, split = prepared.capture, prepared.split
-        loader = ImageLoader(scene.views, image_scale=IMAGE_SCALE)
-        try:
-            field = ExplicitField(make_initial_gaussians(scene, split, settings))
-            settings = limit_growth(settings, scene, split, len(field))
-            trainer = Trainer(field, loader, split.train, settings, scene_scale=find_scene_scale(scene, split))
-            trainer.run(until=MEASURED_FROM)
-            photos = [loader.load(view) for view in split.train[:10]]
-            parts, steps_s, alone = dict.fromkeys(PARTS, 0.0), [], []
-            for _ in range(rounds):  # side by side, so that a change in the machine's load meets both
-                steps_s += run_measured(trainer, loader, parts)
-                alone += [render_and_compare(trainer.field, photo) for photo in photos]
-        finally:
-            loader.close()
-    parts["other"] = sum(steps_s) - sum(parts.values())
-    step_s, alone_s = statistics.median(steps_s) + parts["densify"] / len(steps_s), statistics.median(alone)
-    bar = Bar(name="step_over_raster_and_loss", value=ratio(step_s, alone_s), bar=MAX_STEP_RATIO, at_least=False)
+        trainer, measured = train_and_measure(capture, rounds)
+    steps, count = measured.steps, len(measured.steps.wall_s)
+    parts_s = measured.parts_s | {"other": sum(steps.wall_s) - sum(measured.parts_s.values())}
+    step_s = statistics.median(steps.wall_s) + parts_s["densify"] / count
+    alone_s = statistics.median(measured.alone.wall_s)
+    cpu_ratio = ratio(statistics.mean(steps.cpu_s), statistics.mean(measured.alone.cpu_s))
+    bars = {"step_over_raster_and_loss": ratio(step_s, alone_s), "step_over_raster_and_loss_cpu_time": cpu_ratio}
     return {
         "capture": capture.name,
         "image_scale": IMAGE_SCALE,
-        "iterations": [MEASURED_FROM, MEASURED_FROM + len(steps_s)],
+        "iterations": [MEASURED_FROM, MEASURED_FROM + count],
         "num_gaussians": len(trainer.field),
         "sh_degree": trainer.field.sh_degree,
-        "mean_ms_per_iteration": {name: round(1e3 * seconds / len(steps_s), 3) for name, seconds in parts.items()},
+        "mean_ms_per_iteration": {name: round(1e3 * seconds / count, 3) for name, seconds in parts_s.items()},
         "step_ms": round(1e3 * step_s, 2),
         "raster_and_loss_ms": round(1e3 * alone_s, 2),
-        "bars": [bar.to_record()],
+        "bars": [Bar(name=n, value=v, bar=MAX_STEP_RATIO, at_least=False).to_record() for n, v in bars.items()],
     }
+
+
+def train_and_measure(capture: Path, rounds: int) -> tuple[Trainer, Measured]:
+    """Trains into the middle of a run, then measures rounds of iterations and bare rendering side by side."""
+    settings = ReconstructSettings(iterations=ITERATIONS, image_scale=IMAGE_SCALE, eval_every=0)
+    prepared = prepare_training(capture, settings)
+    scene, split = prepared.capture, prepared.split
+    measured = Measured()
+    loader = ImageLoader(scene.views, image_scale=IMAGE_SCALE)
+    try:
+        gaussians = ExplicitField(make_initial_gaussians(scene, split, settings))
+        settings = limit_growth(settings, scene, split, len(gaussians))
+        trainer = Trainer(gaussians, loader, split.train, settings, scene_scale=find_scene_scale(scene, split))
+        trainer.run(until=MEASURED_FROM)
+        photos = [loader.load(view) for view in split.train[:10]]
+        for _ in range(rounds):
+            run_measured(trainer, loader, measured)
+            for photo in photos:
+                render_and_compare(trainer.field, photo, measured.alone)
+    finally:
+        loader.close()
+    return trainer, measured
 
 
 def find_capture(scratch: Path) -> Path:
@@ -85,9 +121,9 @@ def find_capture(scratch: Path) -> Path:
     return make_capture(scratch / "synthetic", settings, Quiet())
 
 
-def run_measured(trainer: Trainer, loader: ImageLoader, parts: dict[str, float]) -> list[float]:
-    """Adds the seconds spent in each part to `parts`; returns the seconds of each iteration."""
-    steps_s = []
+def run_measured(trainer: Trainer, loader: ImageLoader, measured: Measured) -> None:
+    """Trains one round and adds what its iterations and their parts take."""
+    parts = measured.parts_s
     with (
         timed_calls(loader, "load", parts, "decode"),
         timed_calls(step_module, "rasterization", parts, "raster forward"),
@@ -97,10 +133,8 @@ def run_measured(trainer: Trainer, loader: ImageLoader, parts: dict[str, float])
         timed_calls(trainer_module, "change_density", parts, "densify"),
     ):
         for _ in range(ITERATIONS_PER_ROUND):
-            start_s = time.perf_counter()
-            trainer.run(until=trainer.iteration + 1)
-            steps_s.append(time.perf_counter() - start_s)
-    return steps_s
+            with measured.steps.measured():
+                trainer.run(until=trainer.iteration + 1)
 
 
 @contextmanager
@@ -119,26 +153,25 @@ def timed_calls(owner: Any, name: str, parts: dict[str, float], part: str) -> It
         yield
 
 
-def render_and_compare(field: ExplicitField, photo: TrainingImage) -> float:
-    """Seconds of rendering and loss, forward and backward, with nothing around them."""
+def render_and_compare(field: ExplicitField, photo: TrainingImage, spent: Spent) -> None:
+    """Rendering and loss, forward and backward, with nothing around them."""
     gaussians = field.baked(field.sh_degree)
     tensors = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.sh)
     means, quats, scales, opacities, sh = [tensor.detach().clone().requires_grad_() for tensor in tensors]
     viewmats, Ks = camera_tensors([photo.camera], field.device)
-    start_s = time.perf_counter()
-    image, _, _ = rasterization(
-        means,
-        quats,
-        scales,
-        opacities,
-        sh,
-        viewmats,
-        Ks,
-        photo.camera.width,
-        photo.camera.height,
-        near_plane=NEAR_PLANE,
-        sh_degree=field.sh_degree,
-        packed=False,
-    )
-    l1_ssim(image[0], photo.image, mask=photo.mask).backward()  # type: ignore[no-untyped-call]
-    return time.perf_counter() - start_s
+    with spent.measured():
+        image, _, _ = rasterization(
+            means,
+            quats,
+            scales,
+            opacities,
+            sh,
+            viewmats,
+            Ks,
+            photo.camera.width,
+            photo.camera.height,
+            near_plane=NEAR_PLANE,
+            sh_degree=field.sh_degree,
+            packed=False,
+        )
+        l1_ssim(image[0], photo.image, mask=photo.mask).backward()  # type: ignore[no-untyped-call]
