@@ -13,10 +13,11 @@ def learning_rates(settings: ReconstructSettings, iteration: int, scene_scale: f
     """Adam step of each parameter group at one iteration."""
     progress = iteration / settings.iterations
     rates = settings.optimizer
+    arrived = iteration / min(settings.iterations, rates.means_settled_at)
     start = min(rates.settle_from, rates.settle_after / settings.iterations)
     settle = log_linear(1.0, rates.other_lr_final_ratio, (progress - start) / (1 - start))
     return {
-        "means": scene_scale * log_linear(rates.means_lr, rates.means_lr * rates.means_lr_final_ratio, progress),
+        "means": scene_scale * log_linear(rates.means_lr, rates.means_lr * rates.means_lr_final_ratio, arrived),
         "quats": rates.quats_lr * settle,
         "log_scales": rates.scales_lr * settle,
         "opacity_logits": rates.opacities_lr * settle,
