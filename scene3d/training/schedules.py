@@ -49,7 +49,7 @@ def image_downscale_at(settings: ReconstructSettings, iteration: int) -> int:
 def is_density_round(settings: ReconstructSettings, iteration: int) -> bool:
     """Whether Gaussians are added and removed after this iteration."""
     density = settings.density
-    stop = int(density.stop_share * settings.iterations)
+    stop = min(int(density.stop_share * settings.iterations), density.stop_at)
     return density.start <= iteration < stop and iteration % density.every == 0
 
 

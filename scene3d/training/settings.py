@@ -65,6 +65,9 @@ class DensitySettings:
     stop_share: float = 0.6
     """Share of all iterations after which none are added any more."""
 
+    stop_at: int = 1800
+    """Iteration after which none are added, if that is sooner: at the cap, rounds only replace what has settled."""
+
     every: int = 100
     """Iterations between two rounds."""
 
