@@ -33,6 +33,9 @@ class Demo:
     width: int = 400
     """Width of the photographs, pixels."""
 
+    extent_m: float = 100.0
+    """Side of the square that is flown over, metres."""
+
     iterations: int = 2000
     """Training iterations."""
 
@@ -78,6 +81,7 @@ def make_capture_settings(command: Demo) -> "SyntheticSettings":
         width=command.width,
         height=round(command.width * 0.75),
         num_points=POINTS_PER_VIEW * command.views,
+        extent_m=command.extent_m,
         seed=command.seed,
     )
 
