@@ -128,6 +128,7 @@ def test_training_brings_the_renders_towards_the_photographs(photographs: list[T
     assert error() < 0.75 * before
 
 
+@pytest.mark.timeout(240)
 def test_a_run_cut_at_ten_random_points_ends_with_the_same_bytes(photographs: list[TrainingImage]) -> None:
     whole, _ = _trainer(photographs)
     whole.run()
