@@ -97,7 +97,7 @@ def spz_bytes(
     *, version: int = 3, count: int = 1, degree: int = 0, bits: int = 12, flags: int = 0, body: bytes | None = None
 ) -> bytes:
     header = struct.pack("<4sIIBBBB", b"NGSP", version, count, degree, bits, flags, 0)
-    return gzip.compress(header + (body if body is not None else bytes(20 * count)))
+    return gzip.compress(header + (body if body is not None else bytes(20 * count)), mtime=0)
 
 
 def test_version_2_with_its_older_rotations_is_read(tmp_path: Path) -> None:
@@ -152,8 +152,8 @@ def test_positions_no_fixed_point_can_hold_are_refused(tmp_path: Path) -> None:
         (b"a text", "not gzip-compressed"),
         (b"NGSP" + bytes(40), "version 4"),
         (b"\x1f\x8b" + bytes(40), "cannot be inflated"),
-        (gzip.compress(b"NGSP"), "is no .spz file"),
-        (gzip.compress(b"XXXX" + bytes(50)), "is no .spz file"),
+        (gzip.compress(b"NGSP", mtime=0), "is no .spz file"),
+        (gzip.compress(b"XXXX" + bytes(50), mtime=0), "is no .spz file"),
         (spz_bytes(version=1), "version 1"),
         (spz_bytes(degree=4), "degree 4"),
         (spz_bytes(bits=0), "0 fractional bits"),
