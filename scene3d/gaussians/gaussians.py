@@ -58,3 +58,11 @@ class Gaussians:
     def concatenate(cls, parts: Sequence["Gaussians"]) -> "Gaussians":
         """All Gaussians of several sets of one SH degree, in order."""
         return cls(**{part.name: torch.cat([getattr(each, part.name) for each in parts]) for part in fields(cls)})
+
+
+def resize_sh(sh: Float[Tensor, "n k 3"], sh_degree: int) -> Float[Tensor, "n m 3"]:
+    """Coefficients up to a degree: higher ones are dropped, missing ones are zero."""
+    count = (sh_degree + 1) ** 2
+    if sh.shape[1] >= count:
+        return sh[:, :count].contiguous()
+    return torch.cat([sh, sh.new_zeros(len(sh), count - sh.shape[1], 3)], 1)

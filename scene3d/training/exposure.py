@@ -10,13 +10,30 @@ from scene3d.training.adam import Moments, RowAdam
 
 
 class Exposure:
-    """A 3x4 affine transform per training view, gauge-fixed so that held-out views are rendered with the identity."""
+    """A 3x4 affine transform per training view, gauge-fixed so that held-out views are rendered with the identity.
 
-    def __init__(self, num_views: int, *, enabled: bool = True, device: torch.device | str = "cpu") -> None:
+    Args:
+        num_views: Training views.
+        enabled: Otherwise every view keeps the identity.
+        trainable: Otherwise every view keeps what it starts with.
+        device: Where the images are.
+    """
+
+    def __init__(
+        self, num_views: int, *, enabled: bool = True, trainable: bool = True, device: torch.device | str = "cpu"
+    ) -> None:
         identity = torch.eye(3, 4, device=device).expand(num_views, 3, 4).clone()
         self.enabled = enabled
-        self.parameters = {"affine": identity.requires_grad_(enabled)}
+        self.trainable = enabled and trainable
+        self.parameters = {"affine": identity.requires_grad_(self.trainable)}
         self.adam = RowAdam(self.parameters)
+
+    @classmethod
+    def fixed(cls, affine: Float[Tensor, "v 3 4"], device: torch.device | str = "cpu") -> "Exposure":
+        """Exposures that were fitted before and do not change any more."""
+        exposure = cls(len(affine), trainable=False, device=device)
+        exposure.parameters["affine"].copy_(affine)
+        return exposure
 
     def apply(self, image: Float[Tensor, "h w 3"], view: int) -> Float[Tensor, "h w 3"]:
         """The rendered image as photograph `view` was exposed."""
@@ -29,7 +46,7 @@ class Exposure:
     def step(self, view: int, rate: float) -> None:
         """One Adam update of one view, then the mean of all is brought back to the identity."""
         affine = self.parameters["affine"]
-        if not self.enabled or affine.grad is None:
+        if not self.trainable or affine.grad is None:
             return
         visible = torch.zeros(len(affine), dtype=torch.bool, device=affine.device)
         visible[view] = True
@@ -48,10 +65,17 @@ class Exposure:
         }
 
     @classmethod
-    def restore(cls, state: Mapping[str, Tensor], *, enabled: bool, device: torch.device | str = "cpu") -> "Exposure":
+    def restore(
+        cls,
+        state: Mapping[str, Tensor],
+        *,
+        enabled: bool,
+        trainable: bool = True,
+        device: torch.device | str = "cpu",
+    ) -> "Exposure":
         """The exposures that `capture` described, bit for bit."""
         state = {name: value.to(device) for name, value in state.items() if name.startswith("exposure.")}
-        exposure = cls(len(state["exposure.affine"]), enabled=enabled, device=device)
+        exposure = cls(len(state["exposure.affine"]), enabled=enabled, trainable=trainable, device=device)
         exposure.parameters["affine"].data.copy_(state["exposure.affine"])
         exposure.adam.moments["affine"] = Moments(state["exposure.first"].clone(), state["exposure.second"].clone())
         exposure.adam.row_steps = state["exposure.row_steps"].clone()

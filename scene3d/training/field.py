@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scene3d.gaussians.gaussians import Gaussians
+from scene3d.gaussians.gaussians import Gaussians, resize_sh
 from scene3d.training.adam import Moments, RowAdam
 
 PARAMETERS = ("means", "quats", "log_scales", "opacity_logits", "sh")
@@ -24,7 +24,7 @@ class ExplicitField:
         self.parameters: dict[str, Tensor] = {
             name: getattr(gaussians, name).detach().clone().contiguous().float() for name in PARAMETERS
         }
-        self.parameters["sh"] = _resize_sh(self.parameters["sh"], sh_degree)
+        self.parameters["sh"] = resize_sh(self.parameters["sh"], sh_degree)
         self._require_gradients()
         self.adam = RowAdam(self.parameters)
 
@@ -48,16 +48,16 @@ class ExplicitField:
     def baked(self, sh_degree: int) -> Gaussians:
         """A detached copy of one colour degree, ready for a file."""
         values = {name: value.detach().clone() for name, value in self.parameters.items()}
-        values["sh"] = _resize_sh(values["sh"], sh_degree)
+        values["sh"] = resize_sh(values["sh"], sh_degree)
         return Gaussians(**values)
 
     def raise_sh_degree(self, sh_degree: int) -> None:
         """Adds coefficients, all zero, up to a degree; does nothing if they are there."""
         if sh_degree <= self.sh_degree:
             return
-        self.parameters["sh"] = _resize_sh(self.parameters["sh"].detach(), sh_degree)
+        self.parameters["sh"] = resize_sh(self.parameters["sh"].detach(), sh_degree)
         moments = self.adam.moments["sh"]
-        moments.first, moments.second = _resize_sh(moments.first, sh_degree), _resize_sh(moments.second, sh_degree)
+        moments.first, moments.second = resize_sh(moments.first, sh_degree), resize_sh(moments.second, sh_degree)
         self._require_gradients()
 
     def take(self, index: Int[Tensor, "m"], fresh: Bool[Tensor, "m"]) -> None:
@@ -104,10 +104,3 @@ class ExplicitField:
     def _require_gradients(self) -> None:
         for value in self.parameters.values():
             value.requires_grad_(True)
-
-
-def _resize_sh(sh: Float[Tensor, "n k 3"], sh_degree: int) -> Float[Tensor, "n m 3"]:
-    count = (sh_degree + 1) ** 2
-    if sh.shape[1] >= count:
-        return sh[:, :count].contiguous()
-    return torch.cat([sh, sh.new_zeros(len(sh), count - sh.shape[1], 3)], 1)

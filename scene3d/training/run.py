@@ -22,6 +22,7 @@ from scene3d.io.checkpoint import load_checkpoint, save_checkpoint
 from scene3d.metrics import psnr_db
 from scene3d.render import render_view
 from scene3d.training.field import ExplicitField
+from scene3d.training.hooks import TrainingHooks, TrainingState
 from scene3d.training.preparation import (
     Prepared,
     choose_device,
@@ -32,7 +33,7 @@ from scene3d.training.preparation import (
 )
 from scene3d.training.run_folder import RUN_SCHEMA_VERSION, RunFolder
 from scene3d.training.settings import ReconstructSettings
-from scene3d.training.trainer import Trainer, TrainingHooks, TrainingState
+from scene3d.training.trainer import Trainer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

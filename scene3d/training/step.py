@@ -1,21 +1,23 @@
 """Owns one training step: render a view, compare it with its photograph, move what was seen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rasterizer import l1_ssim, rasterization
+from rasterizer import l1_ssim
 from scene3d.cameras.camera import Camera
 from scene3d.data.loader import TrainingImage
-from scene3d.render import NEAR_PLANE, camera_tensors
+from scene3d.gaussians.gaussians import Gaussians
 from scene3d.training.density import DensityStatistics
 from scene3d.training.exposure import Exposure
 from scene3d.training.field import ExplicitField
 from scene3d.training.schedules import image_downscale_at, learning_rates, log_linear
 from scene3d.training.settings import ReconstructSettings
+from scene3d.training.splats import make_splats
+from scene3d.training.terms import LossTerm, StepView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,10 +31,19 @@ class StepContext:
     """Radius of the cameras, in world units; positions step in proportion to it."""
 
     generator: torch.Generator
-    """Drives background and drop-out."""
+    """Drives background, drop-out and the further terms."""
 
     drop_share: float = 0.0
     """Share of Gaussians left out of this step."""
+
+    backdrop: Gaussians | None = None
+    """Gaussians that are drawn and not trained."""
+
+    terms: Sequence[LossTerm] = ()
+    """Further terms of the loss."""
+
+    held: Bool[Tensor, "n"] | None = None
+    """Rows of the field that this step draws and does not move."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +53,6 @@ class StepResult:
     loss: float
     is_finite: bool
     num_visible: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Rendered:
-    """One rendered training view and what the gradient needs of it."""
-
-    image: Float[Tensor, "h w 3"]
-    means2d: Tensor
-    visible: Bool[Tensor, "n"]
-    width: int
-    height: int
 
 
 def training_step(
@@ -78,49 +78,36 @@ def training_step(
     settings = context.settings
     photo = _downscaled(photo, image_downscale_at(settings, context.iteration))
     photo = _on_device(photo, field.device)
-    rendered = render_for_training(field, photo.camera, context)
+    splats = make_splats(field, context.backdrop, drop_share=context.drop_share, generator=context.generator)
+    background = make_background(settings, context.generator).to(field.device)
+    backend = None if settings.backend == "auto" else settings.backend
+    due = [term for term in context.terms if term.is_due(context.iteration, settings.iterations)]
+    rendered = splats.render(photo.camera, background, depth=bool(due), backend=backend)
     loss = photometric_loss(exposure.apply(rendered.image, view), photo, settings)
     loss = loss + regularisation(field, settings, context.scene_scale)
+    if due:
+        seen = StepView(
+            photo=photo,
+            rendered=rendered.as_view(),
+            render=lambda camera: splats.render(camera, background, depth=True, backend=backend).as_view(),
+            expose=lambda image: exposure.apply(image, view),
+            iteration=context.iteration,
+            iterations=settings.iterations,
+            generator=context.generator,
+        )
+        loss = loss + torch.stack([term(seen) for term in due]).sum()
     value = float(loss.detach())
     if not torch.isfinite(loss.detach()):
         return StepResult(loss=value, is_finite=False, num_visible=int(rendered.visible.sum()))
     if loss.requires_grad:
         loss.backward()  # type: ignore[no-untyped-call]
-    apply_gradients(field, exposure, view, rendered.visible, context)
-    if rendered.means2d.grad is not None:
-        statistics.observe(rendered.means2d.grad, rendered.visible, rendered.width, rendered.height)
+    moved = rendered.visible if context.held is None else rendered.visible & ~context.held
+    apply_gradients(field, exposure, view, moved, context)
+    gradient = rendered.means2d.grad
+    if gradient is not None:
+        statistics.observe(gradient[:, : len(field)], rendered.visible, rendered.width, rendered.height)
     field.zero_gradients()
     return StepResult(loss=value, is_finite=True, num_visible=int(rendered.visible.sum()))
-
-
-def render_for_training(field: ExplicitField, camera: Camera, context: StepContext) -> Rendered:
-    """One differentiable image, with the gradient of screen positions kept."""
-    settings, generator = context.settings, context.generator
-    gaussians = field.gaussians()
-    opacities = gaussians.opacities
-    if context.drop_share > 0:
-        keep = torch.rand(len(field), generator=generator) >= context.drop_share
-        opacities = opacities * keep.to(field.device)
-    colors, _, meta = rasterization(
-        gaussians.means,
-        gaussians.quats,
-        gaussians.scales,
-        opacities,
-        gaussians.sh,
-        *camera_tensors([camera], field.device),
-        camera.width,
-        camera.height,
-        near_plane=NEAR_PLANE,
-        sh_degree=field.sh_degree,
-        packed=False,
-        backgrounds=make_background(settings, generator).to(field.device)[None],
-        backend=None if settings.backend == "auto" else settings.backend,
-    )
-    means2d: Any = meta["means2d"]
-    if means2d.requires_grad:
-        means2d.retain_grad()
-    visible = (meta["radii"][0] > 0).all(-1)
-    return Rendered(image=colors[0], means2d=means2d, visible=visible, width=camera.width, height=camera.height)
 
 
 def make_background(settings: ReconstructSettings, generator: torch.Generator) -> Float[Tensor, "3"]:

@@ -2,9 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,9 +11,10 @@ from scene3d.data.loader import TrainingImage
 from scene3d.errors import Diverged, InputError
 from scene3d.events import Quiet, Reporter
 from scene3d.seeding import make_generator
-from scene3d.training.density import DensityStatistics, Region, change_density
+from scene3d.training.density import DensityStatistics, change_density
 from scene3d.training.exposure import Exposure
 from scene3d.training.field import ExplicitField
+from scene3d.training.hooks import PhotoSupply, Surroundings, TrainingHooks, TrainingState
 from scene3d.training.schedules import drop_share_at, is_density_round, sh_degree_at
 from scene3d.training.settings import ReconstructSettings
 from scene3d.training.step import StepContext, training_step
@@ -30,36 +29,6 @@ FINITE_CHECK_EVERY = 50
 
 MAX_ROLLBACKS = 3
 """Roll-backs after which a run gives up."""
-
-TrainingState = tuple[dict[str, Tensor], dict[str, Any]]
-
-
-@runtime_checkable
-class PhotoSupply(Protocol):
-    """What the trainer needs of an image loader."""
-
-    def load(self, index: int) -> TrainingImage:
-        """Photograph, mask and scaled camera of one view."""
-
-    def prefetch(self, indices: Iterable[int]) -> None:
-        """These views will be loaded next."""
-
-    def view_name(self, index: int) -> str:
-        """What a person calls the view."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingHooks:
-    """What the run folder does for the trainer; every hook may be left out."""
-
-    save: Callable[[dict[str, Tensor], dict[str, Any]], object] | None = None
-    """Keeps one state durably."""
-
-    load: Callable[[], TrainingState | None] | None = None
-    """The last state kept."""
-
-    look: Callable[[int, ExplicitField], Mapping[str, float]] | None = None
-    """Measures held-out views at `eval_every`."""
 
 
 class Trainer:
@@ -77,15 +46,16 @@ class Trainer:
         settings: ReconstructSettings,
         *,
         scene_scale: float,
-        region: Region | None = None,
+        surroundings: Surroundings | None = None,
         hooks: TrainingHooks | None = None,
         reporter: Reporter | None = None,
     ) -> None:
         if not train_views:
             raise InputError("there is no view to train on", remedy="use fewer held-out views (--test-every 0)")
         self.field = field
+        self._surroundings = surroundings or Surroundings()
         enabled = settings.exposure.enabled and len(train_views) > 1
-        self.exposure = Exposure(len(train_views), enabled=enabled, device=field.device)
+        self.exposure = self._surroundings.exposure or Exposure(len(train_views), enabled=enabled, device=field.device)
         self.statistics = DensityStatistics.zeros(len(field), field.device)
         self.settings = settings
         self.scene_scale = scene_scale
@@ -93,7 +63,6 @@ class Trainer:
         self.seconds = 0.0
         self._loader = loader
         self._train_views = list(train_views)
-        self._region = region
         self._hooks = hooks or TrainingHooks()
         self._reporter = reporter or Quiet()
         self._generator = make_generator(settings.seed, "training")
@@ -133,7 +102,9 @@ class Trainer:
         tensors, record = state
         device = self.field.device
         self.field = ExplicitField.restore(tensors, device)
-        self.exposure = Exposure.restore(tensors, enabled=self.exposure.enabled, device=device)
+        self.exposure = Exposure.restore(
+            tensors, enabled=self.exposure.enabled, trainable=self.exposure.trainable, device=device
+        )
         self.statistics = DensityStatistics.restore(tensors, device)
         self._generator.set_state(tensors["trainer.generator"])
         self._order = tensors["trainer.order"].clone()
@@ -142,13 +113,13 @@ class Trainer:
         self._skipped = [int(view) for view in record["skipped"]]
 
     def _one_iteration(self) -> float:
-        position = self._next_position()
+        position, photo = self._next_photo()
         self.field.raise_sh_degree(sh_degree_at(self.settings, self.iteration, len(self._train_views)))
         result = training_step(
             self.field,
             self.exposure,
             self.statistics,
-            self._loader.load(self._train_views[position]),
+            photo,
             position,
             StepContext(
                 settings=self.settings,
@@ -156,6 +127,9 @@ class Trainer:
                 scene_scale=self.scene_scale,
                 generator=self._generator,
                 drop_share=drop_share_at(self.settings, len(self._train_views)),
+                backdrop=self._surroundings.backdrop,
+                terms=self._surroundings.terms,
+                held=self._find_held(),
             ),
         )
         self.iteration += 1
@@ -163,6 +137,26 @@ class Trainer:
         if not result.is_finite or (due and self.field.find_nonfinite() is not None):
             self._roll_back(position)
         return result.loss
+
+    def _find_held(self) -> Tensor | None:
+        """The auxiliary Gaussians, in every second iteration of the second half: they have nothing to settle for."""
+        region, iteration = self._surroundings.region, self.iteration
+        if region is None or 2 * iteration < self.settings.iterations or iteration % 2 == 0:
+            return None
+        return ~region(self.field.parameters["means"].detach())
+
+    def _next_photo(self) -> tuple[int, TrainingImage]:
+        """The next training view whose photograph can be read; one that cannot is left out from then on."""
+        while True:
+            position = self._next_position()
+            try:
+                return position, self._loader.load(self._train_views[position])
+            except InputError as error:
+                if len(self._skipped) + 1 >= len(self._train_views):
+                    raise
+                self._reporter.note(f"{error}; training goes on without this view", level="warning")
+                self._skipped.append(position)
+                self._order = self._order[self._order != position]
 
     def _next_position(self) -> int:
         """The next training view: every view once, in a new random order each time round."""
@@ -180,7 +174,7 @@ class Trainer:
             self.settings.density,
             scene_scale=self.scene_scale,
             generator=self._generator,
-            region=self._region,
+            region=self._surroundings.region,
         )
         self.statistics = DensityStatistics.zeros(len(self.field), self.field.device)
         logger.debug("iteration %d: %s, %d Gaussians", self.iteration, report, len(self.field))
@@ -211,7 +205,7 @@ class Trainer:
         every = self.settings.eval_every
         if self._hooks.look and every and (self.iteration % every == 0 or self.iteration == self.settings.iterations):
             figures |= self._hooks.look(self.iteration, self.field)
-        self._reporter.advance("train", self.iteration, **figures)
+        self._reporter.advance(self._surroundings.stage, self.iteration, **figures)
 
     def _is_checkpoint_due(self) -> bool:
         return self.iteration % self.settings.checkpoint_every == 0 or self.iteration == self.settings.iterations
