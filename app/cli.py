@@ -19,11 +19,13 @@ from scene3d.errors import SettingsError
 COMMANDS = {
     "prepare": "Find the camera poses of a folder of photographs",
     "inspect": "Say what is in a capture and what to mend",
+    "partition": "Divide a large capture into blocks and draw the map",
     "reconstruct": "Turn a capture, or a folder of photographs, into a Gaussian scene",
     "evaluate": "Measure a reconstruction on photographs it never saw",
     "render": "Make pictures, depth maps or a film from a scene",
     "export": "Write a scene as .ply, .splat or .spz, whole or cropped",
     "clean": "Remove floaters and whatever lies outside a box",
+    "bench": "Reconstruct and measure, and print our figures beside the published ones",
     "demo": "Make a small synthetic place, reconstruct it and show the result",
     "doctor": "List what works on this machine, and why the rest does not",
 }

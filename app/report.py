@@ -37,6 +37,7 @@ def collect_report(run: Path) -> Report:
         title=run.resolve().name,
         metrics=metrics,
         pictures=_read_pictures(run / "eval", metrics),
+        plan_map=_read_map(run / "plan.png"),
         quality_curve=_points(read_events(run / "curve.jsonl"), "iteration", "psnr_db"),
         loss_curve=_points(advances, "step", "loss"),
         count_curve=_points(advances, "step", "gaussians"),
@@ -92,6 +93,17 @@ def _read_pictures(folder: Path, metrics: Mapping[str, Any]) -> list[Picture]:
             caption = f"{shown_name(str(view.get('name')))}: {describe_figures(view)}"
             pictures.append(Picture(caption=caption, jpeg=jpeg))
     return pictures
+
+
+def _read_map(path: Path) -> Picture | None:
+    """The map of a run in blocks."""
+    jpeg = _read_jpeg(path) if path.is_file() else None
+    if jpeg is None:
+        return None
+    caption = (
+        "The blocks from above: cells, dashed what each looks past its edges, cameras with a tick to where they look."
+    )
+    return Picture(caption=caption, jpeg=jpeg, alt="map of the blocks")
 
 
 def _read_jpeg(path: Path) -> bytes | None:

@@ -13,6 +13,18 @@ from app.charts import Point, line_chart
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 FIGURES = (("psnr_db", "PSNR", "{:.2f} dB"), ("ssim", "SSIM", "{:.4f}"), ("lpips", "LPIPS", "{:.4f}"))
+KINDS = {"raw": "raw", "corrected": "corrected", "seam_band": "seam band, raw", "interior": "interior, raw"}
+"""Rows of figures by their key in the metrics; runs in one piece lack the last two."""
+
+BLOCK_COLUMNS: Sequence[tuple[str, str, str, float | None]] = (
+    ("num_views", "views", "{:,}", None),
+    ("num_points", "points", "{:,}", None),
+    ("load", "load", "{:,}", None),
+    ("num_kept", "Gaussians kept", "{:,}", None),
+    ("num_dropped", "dropped", "{:,}", None),
+    ("train_seconds", "training", "{:,.0f} s", None),
+    ("peak_memory_bytes", "peak memory", "{:.2f} GB", 1e9),
+)
 FEW_VIEWS = 5
 HIDDEN_GAP_DB = 1.0
 """If colour correction gains more than this, the raw figure is dominated by exposure."""
@@ -26,6 +38,7 @@ class Picture:
 
     caption: str
     jpeg: bytes
+    alt: str = "photograph, rendering, error map"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +48,9 @@ class Report:
     title: str
     metrics: Mapping[str, Any] = field(default_factory=dict)
     pictures: Sequence[Picture] = ()
+    plan_map: Picture | None = None
+    """Of a scene in several blocks."""
+
     quality_curve: Sequence[Point] = ()
     """Iteration and mean held-out PSNR."""
 
@@ -57,6 +73,7 @@ def render_report(report: Report) -> str:
         "notes": _list([("", note) for note in honest_notes(metrics)], kind="notes"),
         "pictures": "".join(map(_figure, report.pictures)) or _absent("No pictures were saved."),
         "views": _view_table(metrics),
+        "blocks": _blocks(report),
         "curves": _curves(report),
         "findings": _list(report.findings) if report.findings else _absent("The scene doctor found nothing."),
         "protocol": _protocol_table(metrics),
@@ -91,6 +108,13 @@ def honest_notes(metrics: Mapping[str, Any]) -> list[str]:
             notes.append(
                 f"Correction gains {corrected - raw:.1f} dB here: much of the raw error is exposure or white balance."
             )
+    if "seam_band" in metrics:
+        notes.append(
+            "The seam band holds the pixels that show ground within a block's margin of a seam between blocks, the "
+            "interior those that show the rest of the region. SSIM and LPIPS look at neighbourhoods, whose outside is "
+            "taken from the photograph: they flatter a narrow region. Between regions compare PSNR only."
+        )
+    notes += [f"Block {hole.get('block_id')} is missing: {hole.get('reason')}." for hole in _records(metrics, "holes")]
     notes += [f"{_shown_figure(str(name))}: {reason}." for name, reason in _part(metrics, "reasons").items()]
     return notes
 
@@ -116,8 +140,9 @@ def _cards(metrics: Mapping[str, Any]) -> str:
 
 def _quality_table(metrics: Mapping[str, Any]) -> str:
     rows = [
-        [kind, *(_number(_figure_of(metrics, kind, key), shape) for key, _, shape in FIGURES)]
-        for kind in ("raw", "corrected")
+        [shown, *(_number(_figure_of(metrics, kind, key), shape) for key, _, shape in FIGURES)]
+        for kind, shown in KINDS.items()
+        if kind in ("raw", "corrected") or kind in metrics
     ]
     return _table(["", *(name for _, name, _ in FIGURES)], rows)
 
@@ -133,6 +158,20 @@ def _view_table(metrics: Mapping[str, Any]) -> str:
     return _table(header, rows) if rows else _absent("No view was measured.")
 
 
+def _blocks(report: Report) -> str:
+    """The section of a scene in blocks; nothing for one in one piece."""
+    rows = [
+        [
+            shown_name(str(block.get("block_id"))),
+            *(_number(block.get(key), shape, unit) for key, _, shape, unit in BLOCK_COLUMNS),
+        ]
+        for block in _records(report.metrics, "blocks")
+    ]
+    table = _table(["block", *(name for _, name, _, _ in BLOCK_COLUMNS)], rows) if rows else ""
+    picture = _figure(report.plan_map, kind="map") if report.plan_map else ""
+    return f"<h2>Blocks</h2>{picture}{table}" if picture or table else ""
+
+
 def _protocol_table(metrics: Mapping[str, Any]) -> str:
     protocol = _part(metrics, "protocol")
     rows = [[key.replace("_", " "), "-" if value is None else str(value)] for key, value in protocol.items()]
@@ -146,10 +185,10 @@ def _curves(report: Report) -> str:
     return charts or _absent("No curve was recorded.")
 
 
-def _figure(picture: Picture) -> str:
+def _figure(picture: Picture, *, kind: str = "comparison") -> str:
     encoded = base64.b64encode(picture.jpeg).decode("ascii")
-    image = f'<img alt="photograph, rendering, error map" src="data:image/jpeg;base64,{encoded}">'
-    return f"<figure>{image}<figcaption>{_text(picture.caption)}</figcaption></figure>"
+    image = f'<img alt="{_text(picture.alt)}" src="data:image/jpeg;base64,{encoded}">'
+    return f'<figure class="{kind}">{image}<figcaption>{_text(picture.caption)}</figcaption></figure>'
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -176,8 +215,12 @@ def _text(value: object) -> str:
 
 def view_records(metrics: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The records of the views, the worst first, as the metrics file has them."""
-    views = metrics.get("per_view")
-    return [view for view in views if isinstance(view, dict)] if isinstance(views, list) else []
+    return _records(metrics, "per_view")
+
+
+def _records(metrics: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    listed = metrics.get(name)
+    return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
 
 
 def describe_figures(record: Mapping[str, Any]) -> str:

@@ -22,7 +22,13 @@ from scene3d.data.synthetic import SyntheticSettings, make_capture
 from scene3d.events import Quiet
 from scene3d.render import NEAR_PLANE, camera_tensors
 from scene3d.training.field import ExplicitField
-from scene3d.training.preparation import find_scene_scale, limit_growth, make_initial_gaussians, prepare_training
+from scene3d.training.preparation import (
+    count_pixels,
+    find_scene_scale,
+    limit_growth,
+    make_initial_gaussians,
+    prepare_training,
+)
 from scene3d.training.settings import ReconstructSettings
 from scene3d.training.trainer import Trainer
 
@@ -99,8 +105,9 @@ def train_and_measure(capture: Path, rounds: int) -> tuple[Trainer, Measured]:
     loader = ImageLoader(scene.views, image_scale=IMAGE_SCALE)
     try:
         gaussians = ExplicitField(make_initial_gaussians(scene, split, settings))
-        settings = limit_growth(settings, scene, split, len(gaussians))
-        trainer = Trainer(gaussians, loader, split.train, settings, scene_scale=find_scene_scale(scene, split))
+        num_pixels = count_pixels(scene, split.train, settings)
+        settings = limit_growth(settings, scene, split.train, len(gaussians), num_pixels=num_pixels)
+        trainer = Trainer(gaussians, loader, split.train, settings, scene_scale=find_scene_scale(scene, split.train))
         trainer.run(until=MEASURED_FROM)
         photos = [loader.load(view) for view in split.train[:10]]
         for _ in range(rounds):

@@ -131,6 +131,12 @@ class BlockPlan:
         return sha256(json.dumps(self.to_record(), sort_keys=True).encode()).hexdigest()
 
 
+def coefficient_of_variation(plan: BlockPlan) -> float:
+    """How uneven the loads of the blocks are: standard deviation over mean, 0 where all are equal."""
+    loads = np.array([block.load for block in plan.blocks], np.float64)
+    return float(loads.std() / loads.mean())
+
+
 def write_plan(path: Path, plan: BlockPlan) -> None:
     """Write a plan whole."""
     write_json(path, plan.to_record())

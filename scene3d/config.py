@@ -175,7 +175,7 @@ def _convert(kind: Any, value: object, name: str, where: str | None) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        return _convert(next(each for each in arguments if each is not type(None)), value, name, where)
+        return _convert_union([each for each in arguments if each is not type(None)], value, name, where)
     if origin is tuple:
         return _convert_tuple(arguments, value, name, where)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
@@ -185,6 +185,16 @@ def _convert(kind: Any, value: object, name: str, where: str | None) -> Any:
             raise _wrong(name, value, "a group of settings", where)
         return kind(**_check_record(kind, value, where=where, prefix=f"{name}."))
     return _convert_scalar(kind, value, name, where)
+
+
+def _convert_union(kinds: list[Any], value: object, name: str, where: str | None) -> Any:
+    """The value as the first kind that takes it; where none does, the error of the last."""
+    for kind in kinds[:-1]:
+        try:
+            return _convert(kind, value, name, where)
+        except SettingsError:
+            continue
+    return _convert(kinds[-1], value, name, where)
 
 
 def _convert_tuple(kinds: tuple[Any, ...], value: object, name: str, where: str | None) -> tuple[Any, ...]:

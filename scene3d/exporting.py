@@ -1,11 +1,12 @@
 """Owns writing a scene for other programs: in the capture's own frame, cropped, as .ply, .splat or .spz."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from scene3d.errors import InputError, SettingsError
@@ -14,7 +15,7 @@ from scene3d.gaussians.gaussians import Gaussians
 from scene3d.gaussians.transform import transform_gaussians
 from scene3d.geometry.similarity import Similarity
 from scene3d.io.atomic import write_json
-from scene3d.io.ply import read_gaussians_ply, write_gaussians_ply
+from scene3d.io.ply import read_gaussians_ply, write_gaussians_ply, write_gaussians_ply_parts
 from scene3d.io.splat_formats import write_splat, write_spz
 
 EXPORT_SCHEMA_VERSION = 1
@@ -24,6 +25,7 @@ MAX_EXTENTS = 100.0
 float32 positions 1,000 radii out re-render 400-pixel images at 62 dB and 10,000 out at 38 dB; 100 out it is 78 dB,
 which leaves room for larger images.
 """
+_ROWS_AT_ONCE = 1 << 18
 
 Frame = Literal["capture", "world"]
 
@@ -103,26 +105,47 @@ def write_scene(
     if writer is None:
         known = ", ".join(_WRITERS)
         raise SettingsError(f"cannot write a scene as '{path.suffix}'", where=path, remedy=f"use one of {known}")
-    capture_from_world = world_from_capture.inverse()
-    offset = find_offset(gaussians, capture_from_world)
-    file_from_capture = Similarity(1.0, np.eye(3), np.zeros(3) if offset is None else -offset)
-    file_from_world = file_from_capture @ capture_from_world
-    listed = None if offset is None else offset.tolist()
-    comments = ["scene3d: Gaussians in the frame of the capture"]
-    comments += [] if listed is None else [f"offset {' '.join(map(repr, listed))}"]
-    comments += [] if epsg is None else [f"epsg {epsg}"]
+    frame = _FileFrame(world_from_capture, find_offset(gaussians, world_from_capture.inverse()), epsg)
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer(path, transform_gaussians(gaussians, file_from_world), comments)
-    return {
-        "schema_version": EXPORT_SCHEMA_VERSION,
-        "file": path.name,
-        "format": path.suffix.lower()[1:],
-        "num_gaussians": len(gaussians),
-        "size_bytes": path.stat().st_size,
-        "offset": listed,
-        "epsg": epsg,
-        "world_from_file": file_from_world.inverse().to_record(),
-    }
+    writer(path, transform_gaussians(gaussians, frame.file_from_world), frame.comments)
+    return frame.describe(path, len(gaussians))
+
+
+def write_scene_parts(
+    path: Path,
+    parts: Iterable[Gaussians],
+    world_from_capture: Similarity,
+    *,
+    num_gaussians: int,
+    sh_degree: int,
+    middle: tuple[float, float, float],
+    radius: float,
+) -> dict[str, Any]:
+    """Write a scene that comes in parts, as `write_scene` writes a whole one; only one part is held at a time.
+
+    Args:
+        path: Ends with .ply: the other formats need the whole scene at once.
+        parts: In the world frame.
+        num_gaussians: In all parts together.
+        sh_degree: Of every part.
+        middle: Of the scene, world units; the whole scene would tell, a part of it cannot.
+        radius: Of the scene, world units.
+
+    Returns:
+        The record of `write_scene`.
+
+    Raises:
+        SettingsError: The suffix is not .ply.
+        InputError: As from `write_gaussians_ply_parts`.
+    """
+    if path.suffix.lower() != ".ply":
+        raise SettingsError(f"cannot write a scene in parts as '{path.suffix}'", where=path, remedy="use .ply")
+    offset = _offset_of(np.array(middle), radius, world_from_capture.inverse()) if num_gaussians else None
+    frame = _FileFrame(world_from_capture, offset)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    moved = (transform_gaussians(rows, frame.file_from_world) for rows in _in_rows(parts))
+    write_gaussians_ply_parts(path, moved, num_gaussians=num_gaussians, sh_degree=sh_degree, comments=frame.comments)
+    return frame.describe(path, num_gaussians)
 
 
 def read_scene(path: Path, record: dict[str, Any]) -> Gaussians:
@@ -149,11 +172,57 @@ def find_offset(gaussians: Gaussians, capture_from_world: Similarity) -> Float[n
     if len(gaussians) == 0:
         return None
     points = gaussians.means.detach().cpu().double().numpy()
-    middle = capture_from_world.apply(np.median(points, axis=0)[None])[0]
-    radius = capture_from_world.scale * scene_radius(gaussians.means)
-    if np.abs(middle).max() <= MAX_EXTENTS * radius:
+    return _offset_of(np.median(points, axis=0), scene_radius(gaussians.means), capture_from_world)
+
+
+def _offset_of(
+    middle: Float[np.ndarray, "3"], radius: float, capture_from_world: Similarity
+) -> Float[np.ndarray, "3"] | None:
+    """The same from the middle and radius of a scene, world units."""
+    center, size = capture_from_world.apply(middle[None])[0], capture_from_world.scale * radius
+    if np.abs(center).max() <= MAX_EXTENTS * size:
         return None
-    return np.asarray(np.round(middle, -int(np.floor(np.log10(radius)))))
+    return np.asarray(np.round(center, -int(np.floor(np.log10(size)))))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _FileFrame:
+    """The frame a file's coordinates are in, and what the file and its record say about it."""
+
+    world_from_capture: Similarity
+    offset: Float[np.ndarray, "3"] | None
+    epsg: int | None = None
+
+    @property
+    def file_from_world(self) -> Similarity:
+        file_from_capture = Similarity(1.0, np.eye(3), np.zeros(3) if self.offset is None else -self.offset)
+        return file_from_capture @ self.world_from_capture.inverse()
+
+    @property
+    def comments(self) -> list[str]:
+        lines = ["scene3d: Gaussians in the frame of the capture"]
+        lines += [] if self.offset is None else [f"offset {' '.join(map(repr, self.offset.tolist()))}"]
+        return lines + ([] if self.epsg is None else [f"epsg {self.epsg}"])
+
+    def describe(self, path: Path, num_gaussians: int) -> dict[str, Any]:
+        """The record of a file that was written."""
+        return {
+            "schema_version": EXPORT_SCHEMA_VERSION,
+            "file": path.name,
+            "format": path.suffix.lower()[1:],
+            "num_gaussians": num_gaussians,
+            "size_bytes": path.stat().st_size,
+            "offset": None if self.offset is None else self.offset.tolist(),
+            "epsg": self.epsg,
+            "world_from_file": self.file_from_world.inverse().to_record(),
+        }
+
+
+def _in_rows(parts: Iterable[Gaussians]) -> Iterator[Gaussians]:
+    """The same Gaussians a few at a time: moving them takes several times their memory, in double."""
+    for part in parts:
+        for start in range(0, len(part), _ROWS_AT_ONCE):
+            yield part.select(torch.arange(start, min(start + _ROWS_AT_ONCE, len(part))))
 
 
 def _write_ply(path: Path, gaussians: Gaussians, comments: list[str]) -> None:

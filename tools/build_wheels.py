@@ -24,7 +24,8 @@ from rasterizer.backends.cpu.toolchain import Compiler, compile_library, find_zi
 ROOT = Path(__file__).resolve().parents[1]
 CPU_BACKEND = Path("rasterizer", "backends", "cpu")
 PACKAGES = ("app", "blocks", "rasterizer", "scene3d")
-STAGED_FILES = ("pyproject.toml", "README.md", "LICENSE", "setup.py", "MANIFEST.in")
+STAGED_FILES = ("pyproject.toml", "README.md", "LICENSE", "setup.py", "MANIFEST.in", "datasets/registry.toml")
+REGISTRY = "scene3d/data/registry.toml"
 OLDEST_GLIBC = (2, 28)
 
 # How a library of each platform begins, and where and how it names its processor.
@@ -98,6 +99,7 @@ def stage_sources(stage: Path) -> None:
         shutil.copytree(ROOT / package, stage / package, ignore=ignored)
     for name in STAGED_FILES:
         if (ROOT / name).is_file():
+            (stage / name).parent.mkdir(exist_ok=True)
             shutil.copy2(ROOT / name, stage / name)
 
 
@@ -123,7 +125,7 @@ def check_contents(wheel: Path, platform: Platform) -> None:
             problems.append(f"libraries {libraries}, expected {library_name}")
         else:
             problems += _library_problems(archive.read(library_name), platform.target)
-        needed = [(CPU_BACKEND / "src" / "kernels.cpp").as_posix(), f"{library_name}.json"]
+        needed = [(CPU_BACKEND / "src" / "kernels.cpp").as_posix(), f"{library_name}.json", REGISTRY]
         problems += [f"no {name}" for name in needed if name not in names]
     if problems:
         raise SystemExit(f"{wheel.name}: {'; '.join(problems)}")

@@ -10,15 +10,17 @@ from tyro.conf import Positional, arg
 
 from app.errors import ExitCode
 from app.settings_flags import PRESETS, OptionalPath, find_flag, find_path
+from blocks.settings import RunSettings
 from scene3d.config import choose_preset, load_settings
 from scene3d.events import Reporter
-from scene3d.training.settings import ReconstructSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconstruct:
     """Turn a capture, or a plain folder of photographs, into a Gaussian scene.
 
+    A capture that is too large for the memory given (--memory-gb) is divided into blocks, which are trained one after
+    another and merged; `scene3d partition` shows the division beforehand. Ends with 3 when a block could not be trained.
     A setting comes from the flag given here, else from --config, else from the preset. All of them are kept in
     OUTPUT/config.yaml. The scene is OUTPUT/merged/scene.ply, in the capture's own coordinates.
     """
@@ -41,7 +43,7 @@ class Reconstruct:
     evaluate: bool = True
     """Measure the result on the held-out photographs afterwards."""
 
-    settings: Annotated[ReconstructSettings, arg(name="")] = field(default_factory=ReconstructSettings)
+    settings: Annotated[RunSettings, arg(name="")] = field(default_factory=RunSettings)
 
 
 def make_defaults(words: Sequence[str]) -> Reconstruct:
@@ -55,18 +57,25 @@ def make_defaults(words: Sequence[str]) -> Reconstruct:
     if file is None and "--resume" in words and output is not None and (output / "config.yaml").is_file():
         file = output / "config.yaml"
     preset = choose_preset(PRESETS, find_flag(words, "--preset") or "default")
-    settings = load_settings(ReconstructSettings, file, preset=preset)
+    settings = load_settings(RunSettings, file, preset=preset)
     return Reconstruct(capture=tyro.MISSING, output=tyro.MISSING, settings=settings)
 
 
 def run(command: Reconstruct, reporter: Reporter) -> int:
     """Find poses if there are none, train, and measure."""
-    from scene3d.training.run import reconstruct
+    from blocks.run import reconstruct_run
 
     capture = find_capture(command, reporter)
-    result = reconstruct(capture, command.output, command.settings, resume=command.resume, reporter=reporter)
-    print(f"{result.num_gaussians:,} Gaussians in {result.run.merged_scene}, trained for {result.train_seconds:.0f} s")
-    return measure(command, reporter) if command.evaluate else ExitCode.DONE
+    result = reconstruct_run(capture, command.output, command.settings, resume=command.resume, reporter=reporter)
+    blocks = f" from {result.num_blocks} blocks" if result.num_blocks > 1 else ""
+    print(
+        f"{result.num_gaussians:,} Gaussians{blocks} in {result.run.merged_scene}, "
+        f"trained for {result.train_seconds:.0f} s"
+    )
+    for hole in result.holes:
+        reporter.note(f"block {hole.block_id} is missing: {hole.reason}; {hole.remedy}", level="warning")
+    code = measure(command, reporter) if command.evaluate else ExitCode.DONE
+    return ExitCode.PARTIAL if result.holes and code == ExitCode.DONE else code
 
 
 def find_capture(command: Reconstruct, reporter: Reporter) -> Path:

@@ -35,6 +35,13 @@ class Finding:
     remedy: str = ""
 
 
+def describe(finding: Finding) -> str:
+    """A finding in one line."""
+    where = f"{finding.where}: " if finding.where else ""
+    remedy = f"; {finding.remedy}" if finding.remedy else ""
+    return f"{where}{finding.what}{remedy}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class View:
     """One photograph and the pinhole camera it is used with."""

@@ -1,6 +1,6 @@
 """Owns PLY files: Gaussian scenes in the order every 3DGS program expects, and coloured point clouds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,15 +68,41 @@ def write_gaussians_ply(path: Path, gaussians: Gaussians, *, comments: Sequence[
         InputError: Gaussians that are not finite, or a path that cannot be written.
         LimitExceeded: The disk is full.
     """
-    check_finite(gaussians, path)
-    num_rest = gaussians.sh.shape[1] - 1
+    num_gaussians, sh_degree = len(gaussians), gaussians.sh_degree
+    write_gaussians_ply_parts(path, (gaussians,), num_gaussians=num_gaussians, sh_degree=sh_degree, comments=comments)
+
+
+def write_gaussians_ply_parts(
+    path: Path, parts: Iterable[Gaussians], *, num_gaussians: int, sh_degree: int, comments: Sequence[str] = ()
+) -> None:
+    """Write a scene that comes in parts, as `write_gaussians_ply` writes a whole one; only one part is held at a time.
+
+    Args:
+        parts: In the order of the file; any may be empty.
+        num_gaussians: How many there are in all parts together: the header comes first.
+        sh_degree: Of every part.
+
+    Raises:
+        InputError: Gaussians that are not finite, a part of another degree, another number of Gaussians than was
+            said, or a path that cannot be written. No file is left then.
+        LimitExceeded: The disk is full.
+    """
+    num_rest = (sh_degree + 1) ** 2 - 1
     names = [*_POSITION, *_NORMAL, *_DC, *(f"f_rest_{i}" for i in range(3 * num_rest)), "opacity", *_SCALE, *_ROTATION]
-    header = _header(len(gaussians), [("float", name) for name in names], comments)
+    header = _header(num_gaussians, [("float", name) for name in names], comments)
+    num_written = 0
     with replace_file(path) as temporary, temporary.open("wb") as stream:
         stream.write(header)
-        for start in range(0, len(gaussians), _ROWS_AT_ONCE):
-            part = gaussians.detach().select(torch.arange(start, min(start + _ROWS_AT_ONCE, len(gaussians))))
-            stream.write(_rows(part).astype("<f4").tobytes())
+        for part in parts:
+            if part.sh_degree != sh_degree:
+                raise InputError(f"a part has degree {part.sh_degree}, the file degree {sh_degree}", where=path)
+            check_finite(part, path)
+            num_written += len(part)
+            for start in range(0, len(part), _ROWS_AT_ONCE):
+                rows = part.detach().select(torch.arange(start, min(start + _ROWS_AT_ONCE, len(part))))
+                stream.write(_rows(rows).astype("<f4").tobytes())
+        if num_written != num_gaussians:
+            raise InputError(f"{num_written:,} Gaussians came for a file of {num_gaussians:,}", where=path)
 
 
 def read_points_ply(

@@ -1,15 +1,16 @@
 """Owns measuring a scene against held-out photographs: figures, pictures, and the metrics file."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from scene3d.cameras.camera import Camera
 from scene3d.data.loader import TrainingImage
 from scene3d.errors import SettingsError
 from scene3d.events import Quiet, Reporter
@@ -19,12 +20,23 @@ from scene3d.io.images import write_image
 from scene3d.lpips import Lpips, LpipsNet
 from scene3d.lpips.network import MIN_SIDE_PX
 from scene3d.metrics import color_correct, psnr_db, ssim
-from scene3d.render import render_view
-from scene3d.training.metrics_record import EvaluationResult, Quality, RunFacts, ViewQuality, summarise
+from scene3d.render import Rendering, render_view
+from scene3d.training.metrics_record import (
+    MIN_REGION_SHARE,
+    EvaluationResult,
+    Quality,
+    RegionQuality,
+    RunFacts,
+    ViewQuality,
+    summarise,
+)
 from scene3d.video import colorize
 
 ERROR_SHOWN = 0.25
 """Mean absolute error of a pixel that gets the brightest colour of the error map."""
+RegionFinder = Callable[[Camera, Tensor, Tensor], Mapping[str, Tensor]]
+"""From a camera and its rendered depth and alpha [h, w] to named masks [h, w]: pixels to be measured by themselves."""
+
 _PICTURE_NAME = re.compile(r"^\d{3}_.*\.png$")
 
 
@@ -70,6 +82,7 @@ def evaluate_views(
     settings: EvaluationSettings,
     facts: RunFacts,
     *,
+    regions: RegionFinder | None = None,
     output: Path | None = None,
     reporter: Reporter | None = None,
 ) -> EvaluationResult:
@@ -79,6 +92,8 @@ def evaluate_views(
         gaussians: In the frame of the photographs' cameras.
         photos: Where photographs come from.
         indices: Held-out views; none gives a record whose figures are all null, with the reason.
+        regions: Tells pixels apart by what is rendered there; their raw figures join the record under the regions'
+            names.
         output: Gets `metrics.json` and `renders/`; nothing is written if not given.
 
     Raises:
@@ -90,7 +105,7 @@ def evaluate_views(
     views: list[tuple[int, ViewQuality]] = []
     for step, index in enumerate(indices):
         photos.prefetch(indices[step + 1 : step + 3])
-        views.append((index, measure_view(gaussians, photos.load(index), settings, lpips)))
+        views.append((index, measure_view(gaussians, photos.load(index), settings, lpips, regions)))
         reporter.advance("evaluate", step + 1, psnr_db=views[-1][1].raw.psnr_db)
     views.sort(key=lambda pair: (pair[1].raw.psnr_db is not None, pair[1].raw.psnr_db or 0.0, pair[1].name))
     per_view = [view for _, view in views]
@@ -115,18 +130,34 @@ def evaluate_views(
 
 @torch.no_grad()
 def measure_view(
-    gaussians: Gaussians, photo: TrainingImage, settings: EvaluationSettings, lpips: Lpips | None
+    gaussians: Gaussians,
+    photo: TrainingImage,
+    settings: EvaluationSettings,
+    lpips: Lpips | None,
+    regions: RegionFinder | None = None,
 ) -> ViewQuality:
-    """Raw and colour-corrected figures of one view."""
-    image = _render(gaussians, photo, settings)
+    """Raw and colour-corrected figures of one view, and the raw ones of its regions."""
+    rendering = _render(gaussians, photo, settings)
+    image = rendering.image
     used_share = 1.0 if photo.mask is None else float(photo.mask.float().mean())
     usable = used_share > 0 and bool(image.isfinite().all())
     raw = corrected = Quality()
+    by_region: dict[str, RegionQuality] = {}
     if usable:
         raw = _measure(image, photo, lpips)
         corrected = _measure(color_correct(image, photo.image, photo.mask), photo, lpips)
+        masks = {} if regions is None else regions(photo.camera, rendering.depth, rendering.alpha)
+        by_region = {name: _measure_region(image, photo, mask, lpips) for name, mask in masks.items()}
     height, width = photo.image.shape[:2]
-    return ViewQuality(name=photo.name, width=width, height=height, used_share=used_share, raw=raw, corrected=corrected)
+    return ViewQuality(
+        name=photo.name,
+        width=width,
+        height=height,
+        used_share=used_share,
+        raw=raw,
+        corrected=corrected,
+        regions=by_region,
+    )
 
 
 def write_pictures(
@@ -148,7 +179,7 @@ def write_pictures(
     for rank, index in enumerate(indices):
         photo = photos.load(index)
         with torch.no_grad():
-            image = _render(gaussians, photo, settings)
+            image = _render(gaussians, photo, settings).image
         names.append(f"{rank:03d}_{safe_name(photo.name)}.png")
         write_image(folder / names[-1], side_by_side(photo, image.nan_to_num(0.0)))
     for path in folder.iterdir():
@@ -172,11 +203,25 @@ def safe_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)[-100:]
 
 
-def _render(gaussians: Gaussians, photo: TrainingImage, settings: EvaluationSettings) -> Float[Tensor, "h w 3"]:
+def _render(gaussians: Gaussians, photo: TrainingImage, settings: EvaluationSettings) -> Rendering:
+    """Image clamped to 0..1, alpha and depth, where the photograph is."""
     background = gaussians.means.new_full((3,), 1.0 if settings.background == "white" else 0.0)
     backend = None if settings.backend == "auto" else settings.backend
-    image = render_view(gaussians, photo.camera, background=background, backend=backend).image
-    return image.clamp(0, 1).to(photo.image.device)
+    rendering = render_view(gaussians, photo.camera, background=background, backend=backend)
+    image, device = rendering.image.clamp(0, 1), photo.image.device
+    return Rendering(image=image.to(device), alpha=rendering.alpha.to(device), depth=rendering.depth.to(device))
+
+
+def _measure_region(
+    image: Float[Tensor, "h w 3"], photo: TrainingImage, region: Bool[Tensor, "h w"], lpips: Lpips | None
+) -> RegionQuality:
+    """Figures of the region's pixels, as if the photograph's mask had left out all others."""
+    usable = torch.ones_like(region) if photo.mask is None else photo.mask
+    inside = region.to(usable.device) & usable
+    quality = Quality()
+    if int(inside.sum()) >= max(1, MIN_REGION_SHARE * int(usable.sum())):
+        quality = _measure(image, replace(photo, mask=inside), lpips)
+    return RegionQuality(**asdict(quality), used_share=float(inside.float().mean()))
 
 
 def _measure(image: Float[Tensor, "h w 3"], photo: TrainingImage, lpips: Lpips | None) -> Quality:

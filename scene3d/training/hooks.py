@@ -60,5 +60,8 @@ class Surroundings:
     terms: tuple[LossTerm, ...] = ()
     """Further terms of the loss."""
 
+    num_views: int | None = None
+    """Training views of the whole scene, by which rules for few views go; those of the trainer if not given."""
+
     stage: str = "train"
     """Name under which progress is reported."""

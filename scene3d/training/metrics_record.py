@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scene3d.data.split import view_list_sha256
@@ -20,6 +20,9 @@ PROTOCOL = {
 }
 """What is the same in every evaluation of this program."""
 
+MIN_REGION_SHARE = 0.01
+"""A view counts for a region that covers at least this share of its usable pixels."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
@@ -36,6 +39,12 @@ class RunFacts:
     size_bytes: int | None = None
     """Of the scene's file."""
 
+    further: Mapping[str, Any] = field(default_factory=dict)
+    """More of the kind, under names of the run's choice: plain values for JSON."""
+
+    further_reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why some of these are missing or incomplete."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
@@ -44,6 +53,14 @@ class Quality:
     psnr_db: float | None = None
     ssim: float | None = None
     lpips: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionQuality(Quality):
+    """Raw figures of one view's pixels in a region; all None where these are too few to count."""
+
+    used_share: float
+    """Share of the view's pixels that are in the region and that the mask lets count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +75,9 @@ class ViewQuality:
 
     raw: Quality
     corrected: Quality
+    regions: Mapping[str, RegionQuality] = field(default_factory=dict)
+    """By name, where the views are told apart in regions."""
+
     picture: str | None = None
     """Photograph, rendering and error map side by side; relative to the metrics file."""
 
@@ -70,6 +90,8 @@ class EvaluationResult:
     raw: Quality
     corrected: Quality
     per_view: tuple[ViewQuality, ...]
+    regions: Mapping[str, Quality] = field(default_factory=dict)
+    """Means over the views that count for each region."""
 
 
 def summarise(
@@ -87,35 +109,64 @@ def summarise(
         lpips_reason: Why LPIPS could not be measured; empty if it could.
     """
     raw, corrected = _mean([view.raw for view in per_view]), _mean([view.corrected for view in per_view])
-    measured = raw.lpips is not None
-    protocol = {
-        "split": facts.split,
-        "num_views": len(per_view),
-        "view_list_sha256": view_list_sha256([view.name for view in per_view]),
-        "image_scale": facts.image_scale,
-        **PROTOCOL,
-        "lpips_net": lpips_net if measured else None,
-        "lpips_input": "[-1, 1]" if measured else None,
-        "background": background,
-        "seed": facts.seed,
-    }
+    regions = {name: _mean(qualities) for name, qualities in _by_region(per_view).items()}
+    measured_net = None if raw.lpips is None else lpips_net
     values = {
         "num_gaussians": num_gaussians,
         "size_bytes": facts.size_bytes,
         "train_seconds": facts.train_seconds,
         "iterations": facts.iterations,
         "peak_memory_bytes": facts.peak_memory_bytes,
+        **facts.further,
     }
     record = {
         "schema_version": METRICS_SCHEMA_VERSION,
-        "protocol": protocol,
+        "protocol": _protocol(per_view, facts, lpips_net=measured_net, background=background),
         "raw": asdict(raw),
         "corrected": asdict(corrected),
-        "per_view": [asdict(view) for view in per_view],
+        **{name: asdict(quality) for name, quality in regions.items()},
+        "per_view": [_view_record(view) for view in per_view],
         **values,
-        "reasons": _reasons(raw, per_view, values, lpips_reason),
+        "reasons": {
+            **_reasons(raw, per_view, values, lpips_reason),
+            **_region_reasons(regions),
+            **facts.further_reasons,
+        },
     }
-    return EvaluationResult(record=record, raw=raw, corrected=corrected, per_view=tuple(per_view))
+    return EvaluationResult(record=record, raw=raw, corrected=corrected, per_view=tuple(per_view), regions=regions)
+
+
+def _protocol(
+    per_view: Sequence[ViewQuality], facts: RunFacts, *, lpips_net: str | None, background: str
+) -> dict[str, Any]:
+    num_counted = {
+        f"num_views_{name}": sum(quality.psnr_db is not None for quality in qualities)
+        for name, qualities in _by_region(per_view).items()
+    }
+    return {
+        "split": facts.split,
+        "num_views": len(per_view),
+        "view_list_sha256": view_list_sha256([view.name for view in per_view]),
+        "image_scale": facts.image_scale,
+        **PROTOCOL,
+        "lpips_net": lpips_net,
+        "lpips_input": None if lpips_net is None else "[-1, 1]",
+        "background": background,
+        "seed": facts.seed,
+        **({"min_region_share": MIN_REGION_SHARE, **num_counted} if num_counted else {}),
+    }
+
+
+def _view_record(view: ViewQuality) -> dict[str, Any]:
+    record = asdict(view)
+    if not view.regions:
+        del record["regions"]
+    return record
+
+
+def _by_region(per_view: Sequence[ViewQuality]) -> dict[str, list[RegionQuality]]:
+    names = dict.fromkeys(name for view in per_view for name in view.regions)
+    return {name: [view.regions[name] for view in per_view if name in view.regions] for name in names}
 
 
 def _mean(qualities: Sequence[Quality]) -> Quality:
@@ -130,7 +181,7 @@ def _mean(qualities: Sequence[Quality]) -> Quality:
 
 
 def _reasons(
-    raw: Quality, per_view: Sequence[ViewQuality], values: Mapping[str, int | float | None], lpips_reason: str
+    raw: Quality, per_view: Sequence[ViewQuality], values: Mapping[str, Any], lpips_reason: str
 ) -> dict[str, str]:
     reasons = {name: "the run did not record it" for name, value in values.items() if value is None}
     unmeasured = [view.name for view in per_view if view.raw.psnr_db is None]
@@ -142,3 +193,8 @@ def _reasons(
     if raw.lpips is None and raw.psnr_db is not None:
         reasons["lpips"] = lpips_reason or "some views are too small for the network"
     return reasons
+
+
+def _region_reasons(regions: Mapping[str, Quality]) -> dict[str, str]:
+    why = f"it covers {MIN_REGION_SHARE:.0%} of the usable pixels of no held-out view"
+    return {name: why for name, quality in regions.items() if quality.psnr_db is None}

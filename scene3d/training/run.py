@@ -2,15 +2,14 @@
 
 import hashlib
 import json
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-from scene3d.config import write_settings
-from scene3d.data.capture import Finding
+from scene3d.config import settings_to_record, write_settings
+from scene3d.data.capture import describe
 from scene3d.data.loader import ImageLoader
 from scene3d.data.split import Split, view_list_sha256
 from scene3d.errors import InputError
@@ -22,13 +21,17 @@ from scene3d.io.checkpoint import load_checkpoint, save_checkpoint
 from scene3d.metrics import psnr_db
 from scene3d.render import render_view
 from scene3d.training.field import ExplicitField
-from scene3d.training.hooks import TrainingHooks, TrainingState
+from scene3d.training.hooks import Surroundings, TrainingHooks, TrainingState
+from scene3d.training.memory import peak_memory_bytes
 from scene3d.training.preparation import (
     Prepared,
     choose_device,
+    count_pixels,
     find_scene_scale,
     limit_growth,
     make_initial_gaussians,
+    make_terms,
+    open_photos,
     prepare_training,
 )
 from scene3d.training.run_folder import RUN_SCHEMA_VERSION, RunFolder
@@ -53,6 +56,7 @@ def reconstruct(
     *,
     resume: bool = False,
     reporter: Reporter | None = None,
+    prepared: Prepared | None = None,
 ) -> ReconstructResult:
     """Trains one scene from a capture and writes `merged/scene.ply` in the capture's own frame.
 
@@ -62,6 +66,7 @@ def reconstruct(
         settings: How to train.
         resume: Go on from the last checkpoint of this folder.
         reporter: Hears of the progress, besides `events.jsonl`.
+        prepared: What `prepare_training` made of this capture, if that was done already.
 
     Raises:
         InputError: The capture cannot be used, or the folder is taken.
@@ -69,7 +74,7 @@ def reconstruct(
     """
     run = RunFolder(output)
     was_there = output.exists()
-    prepared = prepare_training(capture_path, settings)
+    prepared = prepared or prepare_training(capture_path, settings)
     check_run_folder(run, resume=resume)
     try:
         with run.locked():
@@ -82,7 +87,7 @@ def reconstruct(
             write_merged(run, prepared, gaussians, trainer.seconds, settings)
     except InputError:
         if not was_there and not run.checkpoints.exists():
-            _remove_fresh(run)
+            leave_nothing_behind(run)
         raise
     return ReconstructResult(
         run=run,
@@ -127,19 +132,30 @@ def train(
 ) -> Trainer:
     """Trains to the end, from the beginning or from the last checkpoint."""
     capture, split = prepared.capture, prepared.split
-    loader = ImageLoader(capture.views, image_scale=settings.image_scale, memory_bytes=int(settings.memory_gb * 2**30))
     identity = settings_identity(settings, prepared)
     hooks = TrainingHooks(
         save=lambda tensors, record: save_checkpoint(run.checkpoints, tensors, {**record, "identity": identity}),
-        load=lambda: load_state(run, identity),
+        load=lambda: load_state(run.checkpoints, identity),
         look=lambda iteration, field: look_at_held_out(run, field, loader, split, settings, iteration),
     )
     field = ExplicitField(make_initial_gaussians(capture, split, settings).to(choose_device(settings)), sh_degree=0)
-    settings = limit_growth(settings, capture, split, len(field))
-    scale = find_scene_scale(capture, split)
-    trainer = Trainer(field, loader, split.train, settings, scene_scale=scale, hooks=hooks, reporter=reporter)
+    num_pixels = count_pixels(capture, split.train, settings)
+    settings = limit_growth(settings, capture, split.train, len(field), num_pixels=num_pixels)
+    loader = open_photos(capture, split.train, settings)
+    scale = find_scene_scale(capture, split.train)
+    surroundings = Surroundings(terms=make_terms(capture, split.train, settings, reporter))
+    trainer = Trainer(
+        field,
+        loader,
+        split.train,
+        settings,
+        scene_scale=scale,
+        surroundings=surroundings,
+        hooks=hooks,
+        reporter=reporter,
+    )
     try:
-        state = load_state(run, identity) if resume else None
+        state = load_state(run.checkpoints, identity) if resume else None
         if state is not None:
             trainer.restore(state)
             reporter.note(f"resuming at iteration {trainer.iteration:,} of {settings.iterations:,}")
@@ -153,25 +169,28 @@ def train(
 
 def settings_identity(settings: ReconstructSettings, prepared: Prepared) -> str:
     """Hash of everything that must be the same for a checkpoint to be continued."""
-    fixed = replace(settings, memory_gb=1.0, checkpoint_every=1, eval_every=0)
-    names = [prepared.capture.views[i].name for i in prepared.split.train]
-    text = json.dumps([asdict(fixed), names, prepared.capture.world_from_capture.to_record()], sort_keys=True)
+    # Settings of blocks may stand beside those of the scene; they do not concern a checkpoint.
+    names = {part.name for part in fields(ReconstructSettings)} - {"memory_gb", "checkpoint_every", "eval_every"}
+    fixed = {name: value for name, value in settings_to_record(settings).items() if name in names}
+    views = [prepared.capture.views[i].name for i in prepared.split.train]
+    frame = prepared.capture.world_from_capture.to_record()
+    text = json.dumps([fixed, views, frame], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def load_state(run: RunFolder, identity: str) -> TrainingState | None:
-    """The newest checkpoint that can be read.
+def load_state(folder: Path, identity: str) -> TrainingState | None:
+    """The newest checkpoint in a folder that can be read.
 
     Raises:
         InputError: It belongs to other settings or another capture.
     """
-    checkpoint = load_checkpoint(run.checkpoints)
+    checkpoint = load_checkpoint(folder)
     if checkpoint is None:
         return None
     if checkpoint.record.get("identity") != identity:
         raise InputError(
             "the checkpoint was made with other settings or another capture",
-            where=run.checkpoints,
+            where=folder,
             remedy="resume with the same ones (see config.yaml), or start anew in another folder",
         )
     return checkpoint.tensors, checkpoint.record
@@ -219,25 +238,8 @@ def write_merged(
     write_json(run.manifest, manifest)
 
 
-def peak_memory_bytes() -> int | None:
-    """Largest resident size of this process so far; None where the system does not tell."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def describe(finding: Finding) -> str:
-    """A finding in one line."""
-    where = f"{finding.where}: " if finding.where else ""
-    remedy = f"; {finding.remedy}" if finding.remedy else ""
-    return f"{where}{finding.what}{remedy}"
-
-
-def _remove_fresh(run: RunFolder) -> None:
-    """Leaves nothing behind of a run that never began."""
+def leave_nothing_behind(run: RunFolder) -> None:
+    """Removes the folder of a run that never began."""
     for path in sorted(run.root.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     run.root.rmdir()

@@ -46,6 +46,26 @@ class RunFolder:
         return self.root / "checkpoints"
 
     @property
+    def plan(self) -> Path:
+        """How the scene was divided into blocks, where it was."""
+        return self.root / "plan.json"
+
+    @property
+    def plan_map(self) -> Path:
+        """The division seen from above."""
+        return self.root / "plan.png"
+
+    @property
+    def blocks(self) -> Path:
+        """One folder for each block."""
+        return self.root / "blocks"
+
+    @property
+    def shared(self) -> Path:
+        """What all blocks are trained amid."""
+        return self.root / "shared"
+
+    @property
     def merged_scene(self) -> Path:
         """The finished scene in the capture's own frame."""
         return self.root / "merged" / "scene.ply"
@@ -81,9 +101,7 @@ class RunFolder:
         lock = self.root / "run.lock"
         _take_lock(lock)
         try:
-            for folder in (self.root, self.checkpoints, self.merged_scene.parent, self.evaluation):
-                if folder.is_dir():
-                    sweep_leftovers(folder)
+            sweep_leftovers(self.root)
             yield
         finally:
             lock.unlink(missing_ok=True)

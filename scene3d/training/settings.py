@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from scene3d.errors import SettingsError
+from scene3d.training.geometry_settings import DepthPriorSettings, PseudoViewSettings
 
 
 def _require(condition: bool, message: str) -> None:
@@ -177,7 +178,7 @@ class ReconstructSettings:
     """Same seed, same scene, byte for byte on a CPU."""
 
     memory_gb: float = 4.0
-    """Memory for decoded photographs."""
+    """Memory for everything that grows with the capture: Gaussians, images in work, decoded photographs."""
 
     backend: Literal["auto", "cpu", "reference", "gsplat"] = "auto"
     """Rasterizer; `scene3d doctor` lists them."""
@@ -186,6 +187,8 @@ class ReconstructSettings:
     density: DensitySettings = field(default_factory=DensitySettings)
     loss: LossSettings = field(default_factory=LossSettings)
     exposure: ExposureSettings = field(default_factory=ExposureSettings)
+    pseudo_view: PseudoViewSettings = field(default_factory=PseudoViewSettings)
+    depth_prior: DepthPriorSettings = field(default_factory=DepthPriorSettings)
 
     def __post_init__(self) -> None:
         _require(self.iterations >= 1, f"iterations is {self.iterations}; it must be at least 1")

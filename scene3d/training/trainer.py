@@ -63,6 +63,7 @@ class Trainer:
         self.seconds = 0.0
         self._loader = loader
         self._train_views = list(train_views)
+        self._num_views = self._surroundings.num_views or len(train_views)
         self._hooks = hooks or TrainingHooks()
         self._reporter = reporter or Quiet()
         self._generator = make_generator(settings.seed, "training")
@@ -114,7 +115,7 @@ class Trainer:
 
     def _one_iteration(self) -> float:
         position, photo = self._next_photo()
-        self.field.raise_sh_degree(sh_degree_at(self.settings, self.iteration, len(self._train_views)))
+        self.field.raise_sh_degree(sh_degree_at(self.settings, self.iteration, self._num_views))
         result = training_step(
             self.field,
             self.exposure,
@@ -126,7 +127,7 @@ class Trainer:
                 iteration=self.iteration,
                 scene_scale=self.scene_scale,
                 generator=self._generator,
-                drop_share=drop_share_at(self.settings, len(self._train_views)),
+                drop_share=drop_share_at(self.settings, self._num_views),
                 backdrop=self._surroundings.backdrop,
                 terms=self._surroundings.terms,
                 held=self._find_held(),

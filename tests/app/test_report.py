@@ -1,6 +1,7 @@
 """The report shows what was measured, needs nothing else, and no name becomes live markup."""
 
 import base64
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -136,6 +137,60 @@ def test_the_page_shows_figures_pictures_curves_settings_and_findings(tmp_path):
         assert expected in parsed.text
     assert [tag for tag, _ in parsed.tags].count("img") == 3
     assert [tag for tag, _ in parsed.tags].count("svg") == 3
+
+
+def make_block_metrics(name: str) -> dict:
+    figures = {"num_views": 1234, "num_points": 5, "load": 6, "num_kept": 7, "num_dropped": None}
+    return {
+        **make_metrics(name),
+        "seam_band": {"psnr_db": 21.25, "ssim": 0.7, "lpips": None},
+        "interior": {"psnr_db": 23.75, "ssim": 0.75, "lpips": None},
+        "blocks": [{"block_id": name, **figures, "train_seconds": 8.0, "peak_memory_bytes": 2_500_000_000}],
+        "holes": [{"block_id": name, "reason": f"failed {name}", "area_share": 0.25, "remedy": name}],
+    }
+
+
+def make_block_run(folder: Path, name: str = "007") -> Path:
+    run = make_run(folder, name)
+    (run / "eval" / "metrics.json").write_text(json.dumps(make_block_metrics(name)))
+    Image.new("RGB", (1400, 900), (10, 200, 30)).save(run / "plan.png")
+    return run
+
+
+def test_a_run_in_blocks_shows_seams_blocks_holes_and_its_map(tmp_path):
+    page = write_report(make_block_run(tmp_path / "run")).read_text(encoding="utf-8")
+    parsed = outline(page)
+    for expected in ("seam band", "21.25 dB", "interior", "23.75 dB", "Blocks", "1,234", "8 s", "2.50 GB"):
+        assert expected in parsed.text
+    assert "Block 007 is missing: failed 007." in parsed.text
+    assert "n/a" in parsed.text.split("Blocks")[1]
+    assert [tag for tag, _ in parsed.tags].count("img") == 4
+    (shown,) = re.findall(r'<img alt="map of the blocks" src="data:image/jpeg;base64,([^"]+)"', page)
+    with Image.open(io.BytesIO(base64.b64decode(shown))) as picture:
+        assert picture.size == (1400, 900)
+        assert np.abs(np.asarray(picture, int)[450, 700] - (10, 200, 30)).max() < 8
+
+
+def test_a_run_in_one_piece_says_nothing_of_blocks(tmp_path):
+    text = outline(write_report(make_run(tmp_path / "run")).read_text(encoding="utf-8")).text
+    assert "Blocks" not in text
+    assert "seam" not in text
+
+
+@pytest.mark.parametrize("attack", XSS)
+def test_no_name_of_a_block_becomes_markup(attack, tmp_path):
+    tags = outline(write_report(make_block_run(tmp_path / "run", "plain")).read_text(encoding="utf-8")).tags
+    page = write_report(make_block_run(tmp_path / "other", attack)).read_text(encoding="utf-8")
+    assert outline(page).tags == tags
+
+
+@pytest.mark.parametrize("damage", [3, [1, None], [{}], {"a": 1}, "text"])
+def test_damaged_figures_of_blocks_do_not_stop_the_report(damage, tmp_path):
+    run = make_block_run(tmp_path / "run")
+    metrics = {**make_block_metrics("007"), "blocks": damage, "holes": damage, "seam_band": damage}
+    (run / "eval" / "metrics.json").write_text(json.dumps(metrics))
+    (run / "plan.png").write_bytes(b"no picture")
+    outline(write_report(run).read_text(encoding="utf-8"))
 
 
 def test_the_page_needs_no_other_file_and_no_script(tmp_path):

@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tools.build_wheels import PLATFORMS, check_contents, stage_sources
+from tools.build_wheels import PLATFORMS, REGISTRY, check_contents, stage_sources
 
 PACKAGES = {"app", "blocks", "rasterizer", "scene3d"}
 NEVER_SHIPPED = ("benchmarks", "datasets", "docs", "tests", "tools")
@@ -22,7 +23,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     stage_sources(folder / "stage")
     for name in NEVER_SHIPPED:
-        (folder / "stage" / name).mkdir()
+        (folder / "stage" / name).mkdir(exist_ok=True)
         (folder / "stage" / name / "__init__.py").touch()
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder / "made")]
     done = subprocess.run([*command, str(folder / "stage")], capture_output=True, text=True)
@@ -91,6 +92,28 @@ def test_an_installed_wheel_knows_how_to_get_its_cpu_library(installed: Path) ->
     assert "compile" in reason
 
 
+def test_an_installed_wheel_reads_its_own_registry_of_data_sets(installed: Path) -> None:
+    code = (
+        "from scene3d.data.registry import find_registry, read_registry; print(find_registry());"
+        "print(read_registry().find('rubble').num_images)"
+    )
+    place, num_images = run_installed(installed, code).splitlines()
+    assert Path(place) == installed / REGISTRY
+    assert Path(place).read_bytes() == (ROOT / "datasets" / "registry.toml").read_bytes()
+    assert num_images == "1678"
+
+
+def test_a_source_distribution_holds_the_registry_that_its_wheel_needs(tmp_path: Path) -> None:
+    stage_sources(tmp_path / "stage")
+    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path / "made")]
+    done = subprocess.run([*command, str(tmp_path / "stage")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (made,) = (tmp_path / "made").glob("*.tar.gz")
+    with tarfile.open(made) as archive:
+        names = {name.split("/", 1)[-1] for name in archive.getnames()}
+    assert {"datasets/registry.toml", "setup.py", "MANIFEST.in"} <= names
+
+
 ELF_X86_64 = b"\x7fELF" + bytes(14) + (62).to_bytes(2, "little")
 LIBRARY = "rasterizer/backends/cpu/lib/libscene3d_cpu-linux-x86_64.so"
 
@@ -106,6 +129,7 @@ LIBRARY = "rasterizer/backends/cpu/lib/libscene3d_cpu-linux-x86_64.so"
         ({LIBRARY: ELF_X86_64 + b"libstdc++.so.6"}, "library of the system"),
         ({LIBRARY: None}, "expected"),
         ({f"{LIBRARY}.json": None}, "no .*json"),
+        ({REGISTRY: None}, "no scene3d/data/registry.toml"),
     ],
 )
 def test_a_platform_wheel_that_would_not_work_is_refused(
@@ -116,6 +140,7 @@ def test_a_platform_wheel_that_would_not_work_is_refused(
         "rasterizer/backends/cpu/src/kernels.cpp": b"",
         LIBRARY: ELF_X86_64 + b"GLIBC_2.17",
         f"{LIBRARY}.json": b"{}",
+        REGISTRY: b"",
     }
     with zipfile.ZipFile(tmp_path / "made.whl", "w") as archive:
         for name, data in (content | changes).items():

@@ -196,3 +196,104 @@ def test_settings_and_weights_that_make_no_sense_are_refused(tmp_path):
         EvaluationSettings(max_pictures=-1)
     with pytest.raises(InputError, match="there is no"):
         evaluate_views(make_cloud(), Photos(1), [0], replace(SETTINGS, lpips_weights=tmp_path), FACTS)
+
+
+LEFT = torch.zeros(36, 44, dtype=torch.bool)
+LEFT[:, :22] = True
+
+
+def tell_halves(camera, depth, alpha):
+    return {"left": LEFT, "right": ~LEFT}
+
+
+def test_figures_of_regions_are_those_of_the_parts_of_the_picture():
+    photos = Photos(2)
+    half = photos.photos[0].image.clone()
+    half[:, 22:] = render_view(make_cloud(), photos.photos[0].camera, backend="reference").image.clamp(0, 1)[:, 22:]
+    photos.photos[0] = replace(photos.photos[0], image=half)
+    result = evaluate_views(make_cloud(), photos, [0, 1], SETTINGS, FACTS, regions=tell_halves)
+    for photo in photos.photos:
+        image = render_view(make_cloud(), photo.camera, backend="reference").image.clamp(0, 1)
+        view = next(view for view in result.per_view if view.name == photo.name)
+        assert view.regions["left"].psnr_db == pytest.approx(psnr_db(image[:, :22], photo.image[:, :22]))
+        assert view.regions["right"].psnr_db == pytest.approx(psnr_db(image[:, 22:], photo.image[:, 22:]))
+        assert view.regions["left"].ssim == pytest.approx(ssim(image, photo.image, LEFT))
+        assert view.regions["left"].used_share == view.regions["right"].used_share == 0.5
+    flawless = next(view for view in result.per_view if view.name == photos.photos[0].name)
+    assert flawless.regions["right"].psnr_db == 100
+    assert flawless.regions["right"].ssim == pytest.approx(1)
+
+
+def test_means_of_regions_stand_in_the_record_with_the_shape_of_raw():
+    result = evaluate_views(make_cloud(), Photos(3), [0, 1, 2], SETTINGS, FACTS, regions=tell_halves)
+    record = result.record
+    assert set(record["left"]) == set(record["right"]) == set(record["raw"])
+    lefts = [view["regions"]["left"] for view in record["per_view"]]
+    assert record["left"]["psnr_db"] == pytest.approx(np.mean([left["psnr_db"] for left in lefts]))
+    assert set(lefts[0]) == {"psnr_db", "ssim", "lpips", "used_share"}
+    assert result.regions["left"].psnr_db == record["left"]["psnr_db"]
+    assert (record["protocol"]["num_views_left"], record["protocol"]["min_region_share"]) == (3, 0.01)
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_without_regions_the_record_is_as_it_was():
+    record = evaluate_views(make_cloud(), Photos(1), [0], SETTINGS, FACTS).record
+    assert "regions" not in record["per_view"][0]
+    assert "min_region_share" not in record["protocol"]
+
+
+def test_a_region_loses_what_the_mask_leaves_out():
+    photos = Photos(1)
+    mask = torch.ones(36, 44, dtype=torch.bool)
+    mask[:18] = False
+    photos.photos[0] = replace(photos.photos[0], mask=mask)
+    result = evaluate_views(make_cloud(), photos, [0], SETTINGS, FACTS, regions=tell_halves)
+    photo, image = photos.photos[0], render_view(make_cloud(), make_camera(0.0), backend="reference").image.clamp(0, 1)
+    left = result.per_view[0].regions["left"]
+    assert left.used_share == 0.25
+    assert left.psnr_db == pytest.approx(psnr_db(image[18:, :22], photo.image[18:, :22]))
+
+
+def test_views_that_hardly_show_a_region_do_not_count_for_it():
+    def tell_by_place(camera, depth, alpha):
+        shown = torch.zeros(36, 44, dtype=torch.bool)
+        shown.view(-1)[: 16 if camera.cam_from_world[0, 3] else 15] = True  # 1 % of 1584 pixels is 15.84
+        return {"corner": shown, "nothing": torch.zeros(36, 44, dtype=torch.bool)}
+
+    record = evaluate_views(make_cloud(), Photos(3), [0, 1, 2], SETTINGS, FACTS, regions=tell_by_place).record
+    corners = {view["name"]: view["regions"]["corner"] for view in record["per_view"]}
+    assert corners["flight/photo 0.jpg"]["psnr_db"] is None
+    assert corners["flight/photo 0.jpg"]["used_share"] == pytest.approx(15 / 1584)
+    counted = [corners[f"flight/photo {i}.jpg"]["psnr_db"] for i in (1, 2)]
+    assert record["corner"]["psnr_db"] == pytest.approx(np.mean(counted))
+    assert record["protocol"]["num_views_corner"] == 2
+    assert record["nothing"] == {"psnr_db": None, "ssim": None, "lpips": None}
+    assert "no held-out view" in record["reasons"]["nothing"]
+    assert "corner" not in record["reasons"]
+
+
+def test_regions_see_depth_and_alpha_of_the_measured_rendering(monkeypatch):
+    rendered, seen = [], []
+
+    def render_and_count(*args, **kwargs):
+        rendered.append(render_view(*args, **kwargs))
+        return rendered[-1]
+
+    def note(camera, depth, alpha):
+        seen.append((depth, alpha))
+        return tell_halves(camera, depth, alpha)
+
+    monkeypatch.setattr("scene3d.training.evaluation.render_view", render_and_count)
+    evaluate_views(make_cloud(), Photos(2), [0, 1], SETTINGS, FACTS, regions=note)
+    assert len(rendered) == len(seen) == 2
+    for rendering, (depth, alpha) in zip(rendered, seen, strict=True):
+        assert torch.equal(rendering.depth, depth)
+        assert torch.equal(rendering.alpha, alpha)
+
+
+def test_further_facts_of_the_run_join_the_record():
+    facts = replace(FACTS, further={"blocks": [{"load": 3}], "rounds": None}, further_reasons={"blocks": "one is gone"})
+    record = evaluate_views(make_cloud(), Photos(1), [0], SETTINGS, facts).record
+    assert record["blocks"] == [{"load": 3}]
+    assert record["reasons"]["blocks"] == "one is gone"
+    assert record["reasons"]["rounds"] == "the run did not record it"

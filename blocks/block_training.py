@@ -1,0 +1,194 @@
+"""Owns training one block: what it starts from, what it is trained amid, and what it leaves in its folder."""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from blocks.block_folder import BlockFolder, save_block
+from blocks.global_stage import Shared, thin_points
+from blocks.plan import FAR, BlockPlan
+from blocks.settings import RunSettings
+from blocks.survey import find_projected
+from scene3d.data.capture import Capture, SparsePoints
+from scene3d.errors import InputError
+from scene3d.events import Reporter
+from scene3d.gaussians.gaussians import Gaussians
+from scene3d.io.checkpoint import save_checkpoint
+from scene3d.training.exposure import Exposure
+from scene3d.training.field import ExplicitField
+from scene3d.training.hooks import Surroundings, TrainingHooks
+from scene3d.training.memory import affordable_gaussians, forget_peak, peak_memory_bytes
+from scene3d.training.preparation import (
+    Prepared,
+    choose_device,
+    find_scene_scale,
+    gaussians_for_views,
+    largest_image,
+    limit_growth,
+    make_terms,
+    open_photos,
+)
+from scene3d.training.run import load_state, settings_identity
+from scene3d.training.trainer import Trainer
+
+STAGE = "blocks"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BlockJob:
+    """Everything that training one block needs; jobs know nothing of each other."""
+
+    folder: BlockFolder
+    prepared: Prepared
+    plan: BlockPlan
+    index: int
+    shared: Shared
+    settings: RunSettings
+
+    @property
+    def views(self) -> list[int]:
+        """Indices of the block's views in the capture."""
+        places = {view.name: index for index, view in enumerate(self.prepared.capture.views)}
+        names = self.plan.views
+        missing = [names[i] for i in self.plan.blocks[self.index].views if names[i] not in places]
+        if missing:
+            raise InputError(f"the capture has no view {missing[0]!r} any more", where=self.prepared.capture.root)
+        return [places[names[i]] for i in self.plan.blocks[self.index].views]
+
+
+def train_block(job: BlockJob, *, resume: bool, reporter: Reporter) -> None:
+    """Train one block to its end and keep it; its checkpoints are then no longer needed.
+
+    Raises:
+        Diverged: Training could not be kept finite.
+        LimitExceeded: The block does not fit into the memory given.
+        InputError: Too few of its photographs can be read.
+    """
+    forget_peak()
+    capture, views = job.prepared.capture, job.views
+    start = make_block_start(job, views, reporter)
+    settings = _settings_for(job, views, len(start))
+    loader = open_photos(capture, views, settings)
+    identity = _identity(job)
+    hooks = TrainingHooks(
+        save=lambda tensors, record: save_checkpoint(job.folder.checkpoints, tensors, {**record, "identity": identity}),
+        load=lambda: load_state(job.folder.checkpoints, identity),
+    )
+    field = ExplicitField(start.to(choose_device(settings)), sh_degree=0)
+    trainer = Trainer(
+        field,
+        loader,
+        views,
+        settings,
+        scene_scale=find_scene_scale(capture, views),
+        surroundings=make_surroundings(job, views, settings, reporter),
+        hooks=hooks,
+        reporter=reporter,
+    )
+    try:
+        state = load_state(job.folder.checkpoints, identity) if resume else None
+        if state is not None:
+            trainer.restore(state)
+        trainer.run()
+    finally:
+        loader.close()
+    save_block(job.folder, trainer.field.baked(settings.sh_degree).to("cpu"), job.plan.sha256, _facts(trainer))
+    shutil.rmtree(job.folder.checkpoints, ignore_errors=True)
+
+
+def make_block_start(job: BlockJob, views: Sequence[int], reporter: Reporter) -> Gaussians:
+    """One Gaussian per sparse point that the block's views saw: its own, and auxiliary ones outside.
+
+    Points are what only these views saw; those that lie FAR are in the shared set already. Where they are too many
+    for the memory given, auxiliary ones are thinned.
+    """
+    capture, plan, settings = job.prepared.capture, job.plan, job.settings
+    points = find_block_points(capture, plan, views)
+    if not settings.block.auxiliary:
+        points = points.subset(plan.may_grow(job.index, points.positions))
+    inside = plan.may_grow(job.index, points.positions)
+    image_pixels = largest_image(capture, views, settings)
+    most = affordable_gaussians(int(settings.memory_gb * 2**30), settings.sh_degree, image_pixels)
+    if len(points) > most > int(inside.sum()):
+        places = most - int(inside.sum())
+        reporter.note(f"{int((~inside).sum()):,} auxiliary points are thinned to {places:,} to fit the memory given")
+        points = _joined(points.subset(inside), thin_points(points.subset(~inside), places))
+    return gaussians_for_views(capture, views, points, settings)
+
+
+def find_block_points(capture: Capture, plan: BlockPlan, views: Sequence[int]) -> SparsePoints:
+    """Sparse points that these views saw, or may have seen where nobody kept a record; none FAR."""
+    points = capture.points
+    if len(points.track_views):
+        points = points.seen_by(views)
+        points = points.subset(points.track_lengths > 0)
+    elif len(points):
+        seen = np.zeros(len(points), bool)
+        seen[find_projected([capture.views[i].camera for i in views], points.positions)[0]] = True
+        points = points.subset(seen)
+    return points.subset(plan.owners(points.positions) != FAR)
+
+
+def make_surroundings(job: BlockJob, views: Sequence[int], settings: RunSettings, reporter: Reporter) -> Surroundings:
+    """Where the block may grow, what stands behind it, and how its photographs were exposed."""
+    plan, device = job.plan, choose_device(settings)
+
+    def region(means: Float[Tensor, "n 3"]) -> Bool[Tensor, "n"]:
+        inside = plan.may_grow(job.index, means.double().cpu().numpy())
+        return torch.from_numpy(inside).to(means.device)
+
+    exposure = None
+    if job.shared.affine is not None:
+        exposure = Exposure.fixed(job.shared.affine[list(plan.blocks[job.index].views)], device)
+    return Surroundings(
+        region=region if settings.block.auxiliary else None,
+        backdrop=job.shared.far.to(device) if len(job.shared.far) else None,
+        exposure=exposure,
+        terms=make_terms(job.prepared.capture, views, settings, reporter),
+        num_views=len(plan.views),
+        stage=STAGE,
+    )
+
+
+def _settings_for(job: BlockJob, views: Sequence[int], num_gaussians: int) -> RunSettings:
+    """The run's settings with the cap on Gaussians that this block's own pixels allow."""
+    block, settings = job.plan.blocks[job.index], job.settings
+    own_pixels = int(block.num_pixels * settings.image_scale**2)
+    # Auxiliary Gaussians are not what the block's own pixels determine, so they come on top.
+    around = max(0, num_gaussians - block.num_points)
+    num_pixels = own_pixels + int(around * settings.density.pixels_per_gaussian)
+    limited = limit_growth(settings, job.prepared.capture, views, num_gaussians, num_pixels=num_pixels)
+    return replace(settings, density=limited.density, eval_every=0)
+
+
+def _identity(job: BlockJob) -> str:
+    """Hash of everything that must be the same for a checkpoint of this block to be continued."""
+    far = job.shared.far.means.numpy().tobytes()
+    text = f"{settings_identity(job.settings, job.prepared)} {job.plan.sha256} {job.index}".encode()
+    return hashlib.sha256(text + far).hexdigest()
+
+
+def _facts(trainer: Trainer) -> dict[str, Any]:
+    return {
+        "iterations": trainer.iteration,
+        "train_seconds": trainer.seconds,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def _joined(first: SparsePoints, second: SparsePoints) -> SparsePoints:
+    offsets = np.concatenate([first.track_offsets, second.track_offsets[1:] + first.track_offsets[-1]])
+    return SparsePoints(
+        positions=np.concatenate([first.positions, second.positions]),
+        colors=np.concatenate([first.colors, second.colors]),
+        errors_px=np.concatenate([first.errors_px, second.errors_px]),
+        track_offsets=offsets,
+        track_views=np.concatenate([first.track_views, second.track_views]),
+    )

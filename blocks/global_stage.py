@@ -1,0 +1,153 @@
+"""Owns the short stage before the blocks: it fits what all of them share, and nobody changes afterwards."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from blocks.block_folder import load_gaussians, save_gaussians
+from blocks.plan import FAR, BlockPlan
+from blocks.settings import RunSettings
+from blocks.sky import make_sky
+from scene3d.data.capture import Capture, SparsePoints
+from scene3d.errors import InputError
+from scene3d.events import Reporter
+from scene3d.gaussians.gaussians import Gaussians
+from scene3d.gaussians.initialization import gaussians_from_points
+from scene3d.io.atomic import make_folder, write_json
+from scene3d.io.bounded_json import read_json_object
+from scene3d.io.tensors import read_tensors, write_tensors
+from scene3d.seeding import make_generator
+from scene3d.training.exposure import Exposure
+from scene3d.training.field import ExplicitField
+from scene3d.training.hooks import Surroundings
+from scene3d.training.preparation import Prepared, choose_device, find_scene_scale, open_photos
+from scene3d.training.run_folder import RunFolder
+from scene3d.training.trainer import Trainer
+
+SHARED_SCHEMA_VERSION = 1
+IMAGE_SCALE = 0.25
+"""Of the run's own image size: colours and far shapes need no detail."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shared:
+    """What every block is trained amid."""
+
+    far: Gaussians
+    """Owned by no block; may be none."""
+
+    affine: Float[Tensor, "v 3 4"] | None
+    """Exposure of each training view, in the order of `BlockPlan.views`; None where exposures are not fitted."""
+
+
+def make_shared(
+    run: RunFolder, prepared: Prepared, plan: BlockPlan, settings: RunSettings, reporter: Reporter
+) -> Shared:
+    """Fit the far set and the exposures, or read what an earlier start of this run fitted.
+
+    Where nothing lies far outside and exposures are off there is nothing to fit, and no time is spent.
+    """
+    record_path = run.shared / "shared.json"
+    if record_path.is_file():
+        return _load(run, read_json_object(record_path), plan)
+    make_folder(run.shared)
+    start, has_far = make_start(prepared.capture, plan, settings)
+    far, affine = start.select(torch.zeros(len(start), dtype=torch.bool)), None
+    if has_far or settings.exposure.enabled:
+        field, exposure = _train(prepared, start, settings, reporter)
+        trained = field.baked(0)
+        owners = torch.from_numpy(plan.owners(trained.means.double().cpu().numpy()))
+        far = trained.to("cpu").select(owners == FAR)
+        affine = exposure.parameters["affine"].detach().cpu() if exposure.enabled else None
+    else:
+        reporter.note("nothing lies far outside and exposures are off: the blocks share nothing")
+    return _save(run, plan, Shared(far=far, affine=affine))
+
+
+def make_start(capture: Capture, plan: BlockPlan, settings: RunSettings) -> tuple[Gaussians, bool]:
+    """Gaussians from thinned sparse points and the sky, and whether any of them is FAR."""
+    names = set(plan.views)
+    views = [index for index, view in enumerate(capture.views) if view.name in names]
+    points = thin_points(capture.points.seen_by(views), settings.global_stage.max_points)
+    sky = make_sky(plan, [capture.views[i].camera for i in views], settings.global_stage.max_sky)
+    parts = [] if sky is None else [sky]
+    if len(points):
+        generator = make_generator(settings.seed, "global stage")
+        parts.append(gaussians_from_points(points.positions, points.colors, sh_degree=0, generator=generator))
+    if not parts:
+        raise InputError("there is no sparse point to begin with", where=capture.root, remedy="use --blocks 1")
+    has_far = sky is not None or bool((plan.owners(points.positions) == FAR).any())
+    return Gaussians.concatenate(parts), has_far
+
+
+def thin_points(points: SparsePoints, most: int) -> SparsePoints:
+    """At most this many points, picked evenly through the list."""
+    if len(points) <= most:
+        return points
+    keep = np.zeros(len(points), bool)
+    keep[np.linspace(0, len(points) - 1, most).astype(np.int64)] = True
+    return points.subset(keep)
+
+
+def _train(
+    prepared: Prepared, start: Gaussians, settings: RunSettings, reporter: Reporter
+) -> tuple[ExplicitField, Exposure]:
+    capture, views = prepared.capture, prepared.split.train
+    scene = replace(
+        settings,
+        iterations=settings.global_stage.iterations,
+        image_scale=settings.image_scale * IMAGE_SCALE,
+        coarse_share=0.0,
+        sh_degree=0,
+        eval_every=0,
+        # No growth; only what is far stays.
+        density=replace(settings.density, stop_share=0.0, max_gaussians=len(start)),
+    )
+    loader = open_photos(capture, views, scene)
+    field = ExplicitField(start.to(choose_device(settings)), sh_degree=0)
+    trainer = Trainer(
+        field,
+        loader,
+        views,
+        scene,
+        scene_scale=find_scene_scale(capture, views),
+        surroundings=Surroundings(stage="surroundings"),
+        reporter=reporter,
+    )
+    try:
+        reporter.start("surroundings", scene.iterations, gaussians=len(start))
+        trainer.run()
+        reporter.finish("surroundings")
+    finally:
+        loader.close()
+    return trainer.field, trainer.exposure
+
+
+def _save(run: RunFolder, plan: BlockPlan, shared: Shared) -> Shared:
+    record: dict[str, Any] = {
+        "schema_version": SHARED_SCHEMA_VERSION,
+        "plan_sha256": plan.sha256,
+        "far_sha256": save_gaussians(run.shared / "far.safetensors", shared.far),
+        "num_far": len(shared.far),
+        "exposure_sha256": None,
+    }
+    if shared.affine is not None:
+        path = run.shared / "exposure.safetensors"
+        record["exposure_sha256"] = write_tensors(path, {"affine": shared.affine})
+    write_json(run.shared / "shared.json", record)
+    return shared
+
+
+def _load(run: RunFolder, record: dict[str, Any], plan: BlockPlan) -> Shared:
+    if record.get("schema_version") != SHARED_SCHEMA_VERSION or record.get("plan_sha256") != plan.sha256:
+        raise InputError("was made for another plan", where=run.shared, remedy="reconstruct into a new folder")
+    affine = None
+    if record.get("exposure_sha256"):
+        path = run.shared / "exposure.safetensors"
+        affine = read_tensors(path, expected_sha256=record["exposure_sha256"])["affine"]
+    far = load_gaussians(run.shared / "far.safetensors", expected_sha256=str(record["far_sha256"]))
+    return Shared(far=far, affine=affine)

@@ -1,0 +1,174 @@
+"""Owns what each block gives to the merged scene: the gate it must pass, the crop by owner, and loading it again."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from blocks.block_folder import BlockFolder, load_gaussians, read_block_record
+from blocks.plan import FAR, BlockPlan
+from scene3d.errors import InputError
+from scene3d.events import Reporter
+from scene3d.gaussians.gaussians import Gaussians
+from scene3d.io.bounded_json import read_json_object
+from scene3d.io.gaussian_checks import finite_mask
+from scene3d.training.run_folder import RunFolder
+
+_SMALLEST_QUAT_NORM = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Crop:
+    """Which Gaussians of one file belong into the merged scene."""
+
+    owner: int
+    """Number of the block in the plan, or FAR."""
+
+    path: Path
+    sha256: str
+    core: Bool[Tensor, "n"]
+    """Those it owns: the others were trained so that its edge is right, and belong to other blocks."""
+
+    num_margin: int
+    """Not owned, in the block's expanded rectangle."""
+
+    num_auxiliary: int
+    """Not owned, elsewhere."""
+
+    sh_degree: int
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """`block.json`."""
+
+    def load(self, sh_degree: int) -> Gaussians:
+        """All Gaussians of the file, with colours of at least the file's degree.
+
+        Raises:
+            InputError: The file has changed.
+        """
+        return pad_sh(load_gaussians(self.path, expected_sha256=self.sha256), sh_degree)
+
+
+class BlockShelf:
+    """The blocks used last, never more than a few at a time.
+
+    Args:
+        crops: Of all blocks.
+        sh_degree: That all are brought to.
+        max_resident: Most blocks held at once.
+    """
+
+    def __init__(self, crops: Iterable[Crop], *, sh_degree: int, max_resident: int) -> None:
+        self._crops = {crop.owner: crop for crop in crops}
+        self._sh_degree = sh_degree
+        self._max_resident = max_resident
+        self._held: OrderedDict[int, Gaussians] = OrderedDict()
+
+    def load(self, owner: int) -> Gaussians:
+        """All Gaussians of a block; whoever keeps them longer than until the next call holds one block more."""
+        if owner not in self._held:
+            while len(self._held) >= self._max_resident:
+                self._held.popitem(last=False)
+            self._held[owner] = self._crops[owner].load(self._sh_degree)
+        self._held.move_to_end(owner)
+        return self._held[owner]
+
+
+def crop_blocks(run: RunFolder, plan: BlockPlan, reporter: Reporter) -> tuple[list[Crop], dict[int, str]]:
+    """The crop of every block that can be used, and why for each that cannot; one block is in memory at a time.
+
+    Raises:
+        InputError: A block was trained under another plan.
+    """
+    plan_sha256 = plan.sha256
+    crops: list[Crop] = []
+    failures: dict[int, str] = {}
+    reporter.start("crop", len(plan.blocks))
+    for index, block in enumerate(plan.blocks):
+        folder = BlockFolder(run.blocks / block.block_id)
+        record = read_block_record(folder, plan_sha256)
+        try:
+            crops.append(_crop_block(folder, record, plan, index))
+        except InputError as error:
+            failures[index] = error.what
+        reporter.advance("crop", index + 1)
+    reporter.finish("crop", holes=len(failures))
+    return crops, failures
+
+
+def crop_far(run: RunFolder, plan: BlockPlan) -> Crop | None:
+    """The crop of the set that stands for sky and horizon; None where none was fitted.
+
+    Raises:
+        InputError: It was fitted under another plan, or cannot be used.
+    """
+    folder = run.shared
+    if not (folder / "shared.json").is_file():
+        return None
+    record = read_json_object(folder / "shared.json")
+    if record.get("plan_sha256") != plan.sha256:
+        remedy = "blocks of different plans cannot be merged; reconstruct into a new folder"
+        raise InputError("was fitted under another plan", where=folder, remedy=remedy)
+    path, sha256 = folder / "far.safetensors", str(record.get("far_sha256"))
+    gaussians = load_gaussians(path, expected_sha256=sha256)
+    check_usable(gaussians)
+    core = torch.from_numpy(plan.owners(gaussians.means.double().numpy()) == FAR)
+    dropped = len(core) - int(core.sum())
+    degree = gaussians.sh_degree
+    return Crop(owner=FAR, path=path, sha256=sha256, core=core, num_margin=0, num_auxiliary=dropped, sh_degree=degree)
+
+
+def check_usable(gaussians: Gaussians) -> None:
+    """The gate before merging: one number that is not finite in a block means that none of it can be trusted.
+
+    Raises:
+        InputError: Some Gaussians have numbers that are not finite, or no direction.
+    """
+    num_bad = int((~finite_mask(gaussians)).sum())
+    if num_bad:
+        raise InputError(f"{num_bad:,} of {len(gaussians):,} Gaussians are not finite")
+    num_turnless = int((gaussians.quats.double().norm(dim=1) < _SMALLEST_QUAT_NORM).sum())
+    if num_turnless:
+        raise InputError(f"{num_turnless:,} of {len(gaussians):,} rotations have length zero")
+
+
+def pad_sh(gaussians: Gaussians, sh_degree: int) -> Gaussians:
+    """The same Gaussians with zeros for the coefficients that a higher degree has."""
+    missing = (sh_degree + 1) ** 2 - gaussians.sh.shape[1]
+    if missing <= 0:
+        return gaussians
+    return replace(gaussians, sh=torch.nn.functional.pad(gaussians.sh, (0, 0, 0, missing)))
+
+
+def _crop_block(folder: BlockFolder, record: Mapping[str, Any] | None, plan: BlockPlan, index: int) -> Crop:
+    if record is None:
+        raise InputError(_failure_of(folder))
+    sha256 = str(record.get("scene_sha256"))
+    gaussians = load_gaussians(folder.scene, expected_sha256=sha256)
+    check_usable(gaussians)
+    points = gaussians.means.double().numpy()
+    core = plan.owners(points) == index
+    if not core.any():
+        raise InputError(f"none of its {len(core):,} Gaussians lies in its own cell")
+    near = plan.blocks[index].cell.covers(plan.frame.from_world(points))
+    return Crop(
+        owner=index,
+        path=folder.scene,
+        sha256=sha256,
+        core=torch.from_numpy(core),
+        num_margin=int((near & ~core).sum()),
+        num_auxiliary=int((~near & ~core).sum()),
+        sh_degree=gaussians.sh_degree,
+        record=record,
+    )
+
+
+def _failure_of(folder: BlockFolder) -> str:
+    """Why a block without a record has none."""
+    if not folder.failure.is_file():
+        return "was never finished"
+    return f"training failed: {read_json_object(folder.failure).get('reason', 'nobody said why')}"

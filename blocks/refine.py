@@ -1,0 +1,121 @@
+"""Owns the refinement of seams: the Gaussians near a face learn to fit what the neighbour has put beside them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from blocks.plan import BlockPlan
+from blocks.settings import RunSettings
+from scene3d.data.capture import Capture
+from scene3d.events import Quiet, Reporter
+from scene3d.gaussians.gaussians import Gaussians
+from scene3d.training.exposure import Exposure
+from scene3d.training.field import ExplicitField
+from scene3d.training.hooks import Surroundings
+from scene3d.training.preparation import choose_device, find_scene_scale, make_terms, open_photos
+from scene3d.training.trainer import Trainer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SeamJob:
+    """One block's seam, amid what the merged scene has around it."""
+
+    plan: BlockPlan
+    index: int
+    capture: Capture
+    views: Sequence[int]
+    """Indices of the block's views in the capture."""
+
+    core: Gaussians
+    """What the block owns; the part near shared faces is refined."""
+
+    around: Gaussians
+    """What its neighbours own, and stand-ins for those that are not at hand; not changed."""
+
+    exposure: Exposure | None = None
+
+
+def refine_seam(job: SeamJob, settings: RunSettings, *, reporter: Reporter | None = None) -> Gaussians:
+    """The block's core with its seam refined, row by row as given: nothing is added or removed.
+
+    The steps are as small as those at the end of training, so that what had settled stays so where it was right.
+    """
+    near = find_seam(job.plan, job.core)
+    if not bool(near.any()) or settings.merge.refine_iterations == 0:
+        return job.core
+    device = choose_device(settings)
+    scene = _refining(settings, int(near.sum()))
+    field = ExplicitField(job.core.select(near).to(device), sh_degree=job.core.sh_degree)
+    backdrop = Gaussians.concatenate([job.core.select(~near), job.around]).to(device)
+    loader = open_photos(job.capture, job.views, scene)
+    trainer = Trainer(
+        field,
+        loader,
+        job.views,
+        scene,
+        scene_scale=find_scene_scale(job.capture, job.views),
+        surroundings=Surroundings(
+            backdrop=backdrop,
+            exposure=job.exposure,
+            terms=make_terms(job.capture, job.views, scene, Quiet()),
+            num_views=len(job.plan.views),
+            stage="seams",
+        ),
+        reporter=reporter,
+    )
+    try:
+        trainer.run()
+    finally:
+        loader.close()
+    return _put_back(job.core, near, trainer.field.baked(job.core.sh_degree).to("cpu"))
+
+
+def find_seam(plan: BlockPlan, gaussians: Gaussians) -> Bool[Tensor, "n"]:
+    """Which lie within a margin of a face between two blocks."""
+    return torch.from_numpy(plan.in_seam_band(np.asarray(gaussians.means.double().cpu().numpy())))
+
+
+def _refining(settings: RunSettings, num_gaussians: int) -> RunSettings:
+    """Settings of a run that only settles: final step sizes, no growth, nothing left out."""
+    steps = settings.optimizer
+    share = steps.other_lr_final_ratio
+    optimizer = replace(
+        steps,
+        means_lr=steps.means_lr * steps.means_lr_final_ratio,
+        means_lr_final_ratio=1.0,
+        quats_lr=steps.quats_lr * share,
+        scales_lr=steps.scales_lr * share,
+        opacities_lr=steps.opacities_lr * share,
+        sh_lr=steps.sh_lr * share,
+        other_lr_final_ratio=1.0,
+    )
+    return replace(
+        settings,
+        iterations=settings.merge.refine_iterations,
+        coarse_share=0.0,
+        eval_every=0,
+        optimizer=optimizer,
+        density=replace(settings.density, stop_share=0.0, max_gaussians=num_gaussians),
+        loss=replace(settings.loss, drop_share=0.0),
+        pseudo_view=replace(settings.pseudo_view, start_share=0.0, weight=settings.pseudo_view.final_weight),
+    )
+
+
+def _put_back(core: Gaussians, near: Bool[Tensor, "n"], refined: Gaussians) -> Gaussians:
+    """The core with the rows of a mask replaced."""
+    rows = near.nonzero()[:, 0]
+
+    def replaced(whole: Tensor, part: Tensor) -> Tensor:
+        return whole.index_copy(0, rows, part)
+
+    return Gaussians(
+        means=replaced(core.means, refined.means),
+        quats=replaced(core.quats, refined.quats),
+        log_scales=replaced(core.log_scales, refined.log_scales),
+        opacity_logits=replaced(core.opacity_logits, refined.opacity_logits),
+        sh=replaced(core.sh, refined.sh),
+    )

@@ -1,0 +1,204 @@
+"""Owns reconstructing a large scene: plan, what the blocks share, one block after another, and the merged scene."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from blocks.block_folder import BlockFolder, read_block_record
+from blocks.block_training import STAGE, BlockJob, train_block
+from blocks.global_stage import Shared, make_shared
+from blocks.memory import choose_num_blocks
+from blocks.merge import Hole, merge_blocks
+from blocks.partition import make_plan
+from blocks.plan import BlockPlan, read_plan, write_plan
+from blocks.plan_map import draw_plan
+from blocks.settings import RunSettings
+from scene3d.data.capture import describe
+from scene3d.errors import Diverged, InputError, LimitExceeded, Scene3dError
+from scene3d.events import EventLog, Figure, Quiet, Reporter, Tee
+from scene3d.io.atomic import make_folder, write_json
+from scene3d.training.memory import peak_memory_bytes
+from scene3d.training.preparation import Prepared, prepare_training
+from scene3d.training.run import (
+    ReconstructResult,
+    check_run_folder,
+    leave_nothing_behind,
+    reconstruct,
+    write_run_records,
+)
+from scene3d.training.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
+
+FAILURE_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult(ReconstructResult):
+    """What a reconstruction left behind, and which blocks are missing in it."""
+
+    num_blocks: int = 1
+    holes: tuple[Hole, ...] = ()
+
+
+def reconstruct_run(
+    capture_path: Path,
+    output: Path,
+    settings: RunSettings,
+    *,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+) -> RunResult:
+    """Reconstruct a capture in one piece where the memory given allows it, else in blocks.
+
+    Args:
+        capture_path: A folder with poses and photographs.
+        output: The run folder; it must be new or empty unless `resume`.
+        settings: `settings.blocks` decides, or leaves the decision to the size of the capture.
+        resume: Go on where this folder stopped; blocks that failed are tried again.
+        reporter: Hears of the progress, besides `events.jsonl`.
+
+    Raises:
+        InputError: The capture cannot be used, or the folder is taken.
+        Diverged, LimitExceeded: No block could be trained.
+    """
+    run = RunFolder(output)
+    prepared = prepare_training(capture_path, settings)
+    plan = read_plan(run.plan) if resume and run.plan.is_file() else None
+    num_blocks = settings.blocks
+    if num_blocks == "auto":
+        num_blocks = 1 if resume and plan is None else choose_num_blocks(prepared.capture, prepared.split, settings)
+    if num_blocks == 1 and plan is None:
+        result = reconstruct(capture_path, output, settings, resume=resume, reporter=reporter, prepared=prepared)
+        return RunResult(
+            run=result.run,
+            num_gaussians=result.num_gaussians,
+            train_seconds=result.train_seconds,
+            peak_memory_bytes=result.peak_memory_bytes,
+        )
+    partition = replace(settings.partition, blocks=num_blocks)
+    return _reconstruct_blocks(run, prepared, plan, replace(settings, partition=partition), resume, reporter or Quiet())
+
+
+def _reconstruct_blocks(
+    run: RunFolder,
+    prepared: Prepared,
+    plan: BlockPlan | None,
+    settings: RunSettings,
+    resume: bool,
+    reporter: Reporter,
+) -> RunResult:
+    was_there = run.root.exists()
+    check_run_folder(run, resume=resume)
+    try:
+        plan = plan or make_plan(prepared.capture, prepared.split, settings.partition)
+        with run.locked():
+            reporter = Tee(EventLog(run.events), reporter)
+            _write_records(run, prepared, plan, settings, reporter)
+            shared = make_shared(run, prepared, plan, settings, reporter)
+            train_blocks(run, prepared, plan, shared, settings, resume=resume, reporter=reporter)
+            merged = merge_blocks(run, plan, settings.merge, capture=prepared.capture, reporter=reporter)
+    except InputError:
+        if not was_there and not run.blocks.exists():
+            leave_nothing_behind(run)
+        raise
+    return RunResult(
+        run=run,
+        num_gaussians=merged.num_gaussians,
+        train_seconds=merged.train_seconds,
+        peak_memory_bytes=peak_memory_bytes(),
+        num_blocks=len(plan.blocks),
+        holes=merged.holes,
+    )
+
+
+def _write_records(
+    run: RunFolder, prepared: Prepared, plan: BlockPlan, settings: RunSettings, reporter: Reporter
+) -> None:
+    write_run_records(run, prepared, settings)
+    if not run.plan.is_file():
+        write_plan(run.plan, plan)
+        draw_plan(plan, prepared.capture, run.plan_map)
+    for finding in prepared.findings:
+        reporter.note(describe(finding), level=finding.severity.value)
+    for text in plan.findings:
+        reporter.note(text)
+
+
+def train_blocks(
+    run: RunFolder,
+    prepared: Prepared,
+    plan: BlockPlan,
+    shared: Shared,
+    settings: RunSettings,
+    *,
+    resume: bool,
+    reporter: Reporter,
+) -> None:
+    """Train what is not trained yet, the heaviest block first; one that fails is noted and the others go on.
+
+    Raises:
+        Diverged, LimitExceeded, InputError: Every block failed; the last reason.
+    """
+    order = sorted(range(len(plan.blocks)), key=lambda index: -plan.blocks[index].load)
+    progress = BlockProgress(reporter, len(order), settings.iterations)
+    failure: Scene3dError | None = None
+    num_trained = 0
+    for place, index in enumerate(order):
+        folder = BlockFolder(run.blocks / plan.blocks[index].block_id)
+        progress.enter(place)
+        if read_block_record(folder, plan.sha256) is None:
+            job = BlockJob(folder=folder, prepared=prepared, plan=plan, index=index, shared=shared, settings=settings)
+            try:
+                train_block(job, resume=resume, reporter=progress)
+            except (Diverged, LimitExceeded, InputError, MemoryError) as error:
+                failure = _keep_failure(folder, error, reporter)
+                continue
+        num_trained += 1
+    if failure is not None and num_trained == 0:
+        raise failure
+    progress.close()
+
+
+def _keep_failure(folder: BlockFolder, error: Exception, reporter: Reporter) -> Scene3dError:
+    """Writes down why a block failed, so that the merged scene can name its hole."""
+    spoken = error if isinstance(error, Scene3dError) else LimitExceeded("there is not enough memory")
+    make_folder(folder.root)
+    write_json(folder.failure, {"schema_version": FAILURE_SCHEMA_VERSION, "reason": str(spoken)})
+    reporter.note(f"block {folder.root.name} failed: {spoken}; the others go on", level="warning")
+    return spoken
+
+
+class BlockProgress:
+    """Passes the progress of one block on as progress of the whole run, so that the time left is the run's."""
+
+    def __init__(self, reporter: Reporter, num_blocks: int, iterations: int) -> None:
+        self._reporter = reporter
+        self._num_blocks = num_blocks
+        self._iterations = iterations
+        self._place = -1
+
+    def enter(self, place: int) -> None:
+        """The block at this place of the order begins, or is found finished."""
+        if self._place < 0:
+            self._reporter.start(STAGE, self._num_blocks * self._iterations, step=place * self._iterations)
+        self._place = place
+
+    def close(self) -> None:
+        """The last block is done."""
+        self._reporter.finish(STAGE, block=f"{self._num_blocks} of {self._num_blocks}")
+
+    def start(self, stage: str, total: int, **figures: Figure) -> None:
+        """A stage within a block is none of the run's."""
+
+    def advance(self, stage: str, step: int, **figures: Figure) -> None:
+        """The current block stands at `step`."""
+        done = self._place * self._iterations + step
+        self._reporter.advance(STAGE, done, block=f"{self._place + 1} of {self._num_blocks}", **figures)
+
+    def finish(self, stage: str, **figures: Figure) -> None:
+        """A stage within a block is none of the run's."""
+
+    def note(self, message: str, *, level: str = "info") -> None:
+        """Passes a line on."""
+        self._reporter.note(message, level=level)

@@ -1,0 +1,57 @@
+"""Owns the settings of a whole reconstruction, blocks included; their docstrings are the command line's help."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from blocks.merge_settings import MergeSettings
+from blocks.partition_settings import PartitionSettings
+from scene3d.errors import SettingsError
+from scene3d.training.settings import ReconstructSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlobalSettings:
+    """The short stage before the blocks, which fits what they share: far surroundings, sky, exposures."""
+
+    iterations: int = 400
+    """Iterations, at a quarter of the image size and without growth."""
+
+    max_points: int = 100_000
+    """At most this many sparse points stand in for the scene."""
+
+    max_sky: int = 1500
+    """Gaussians of the sky, where photographs show any."""
+
+    def __post_init__(self) -> None:
+        if min(self.iterations, self.max_points) < 1 or self.max_sky < 0:
+            raise SettingsError(
+                "global_stage needs at least one iteration and one point, and no fewer than 0 of the sky"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockSettings:
+    """How one block is trained."""
+
+    auxiliary: bool = True
+    """Train a block amid what its photographs show outside of it, and add Gaussians inside only. Without, it starts
+    from its own points, and what it adds to explain the rest is thrown away at the merge."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings(ReconstructSettings):
+    """How a scene is reconstructed, in one piece or in blocks."""
+
+    blocks: int | Literal["auto"] = "auto"
+    """Number of blocks; auto makes one scene where the memory given allows it, else as many blocks as it asks for."""
+
+    partition: PartitionSettings = field(default_factory=PartitionSettings)
+    block: BlockSettings = field(default_factory=BlockSettings)
+    global_stage: GlobalSettings = field(default_factory=GlobalSettings)
+    merge: MergeSettings = field(default_factory=MergeSettings)
+
+    def __post_init__(self) -> None:
+        # `super()` without arguments does not find the class that slots=True makes anew.
+        super(RunSettings, self).__post_init__()
+        if self.blocks != "auto" and self.blocks < 1:
+            raise SettingsError(f"blocks is {self.blocks}; it is auto or at least 1")

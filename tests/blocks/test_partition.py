@@ -1,0 +1,343 @@
+"""The partition of toy flights: its laws, its balance, and what it does with awkward captures."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from blocks.cells import Cut, leaves_of
+from blocks.partition import make_plan
+from blocks.partition_settings import PartitionSettings
+from blocks.plan import FAR, FAR_RADII, BlockPlan, coefficient_of_variation, read_plan, write_plan
+from blocks.rectangle import Rectangle, rectangles_of, tree_from_rectangles
+from scene3d.data.capture import Capture, SparsePoints
+from scene3d.data.frame import estimate_frame
+from scene3d.data.split import Split, split_views
+from scene3d.errors import InputError, SettingsError
+from scene3d.geometry.similarity import Similarity
+from scene3d.seeding import make_numpy_generator
+from tests.blocks.flights import BREADTH, LENGTH, everyone, flight, turned
+from tests.scene3d.data.rigs import moved, oblique
+
+METHODS = ("load", "midpoint", "grid")
+
+
+@pytest.fixture(scope="module")
+def capture() -> Capture:
+    return flight()
+
+
+def plan_of(capture: Capture, split: Split | None = None, **settings) -> BlockPlan:
+    return make_plan(capture, split or everyone(capture), PartitionSettings(**settings))
+
+
+def seen_matrix(capture: Capture) -> np.ndarray:
+    """Who sees what, [points, views]."""
+    seen = np.zeros((len(capture.points), len(capture.views)), bool)
+    seen[capture.points.track_points, capture.points.track_views] = True
+    return seen
+
+
+def combinatorics(plan: BlockPlan, capture: Capture) -> list[tuple]:
+    """What does not depend on where the world is: views, points and loads of the blocks, whatever their order."""
+    uv = plan.frame.from_world(capture.points.positions)
+    owners = plan.owners(capture.points.positions)
+    return sorted(
+        (
+            block.views,
+            block.load,
+            block.num_points,
+            block.num_pixels,
+            tuple(np.flatnonzero(block.cell.covers(uv)).tolist()),
+            tuple(np.flatnonzero(owners == number).tolist()),
+        )
+        for number, block in enumerate(plan.blocks)
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("blocks", [1, 2, 3, 4, 7, 8])
+def test_exactly_as_many_blocks_as_asked_for(capture, method, blocks):
+    plan = plan_of(capture, blocks=blocks, method=method)
+    assert len(plan.blocks) == blocks
+    assert plan.method == method
+    assert f"{blocks} blocks were asked for" in plan.findings
+    assert [block.block_id for block in plan.blocks] == [f"{number:03d}" for number in range(blocks)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_point_of_space_has_exactly_one_owner(capture, method):
+    plan = plan_of(capture, blocks=6, method=method)
+    rng = make_numpy_generator(0, "anywhere")
+    points = rng.normal(0, 1, (100_000, 3)) * rng.choice([1.0, 8.0, 60.0], (100_000, 1))
+    owners = plan.owners(points)
+    uv = plan.frame.from_world(points)
+    cells = [block.cell for block in plan.blocks]
+    inside = np.stack([cell.covers(uv, expanded=False) for cell in cells])
+    near = np.linalg.norm(points - plan.middle, axis=1) <= FAR_RADII * plan.radius
+    assert ((owners == FAR) == ~near).all()
+    assert set(owners[near].tolist()) == set(range(6))
+    # Inside the rectangle the bounded cells tile the ground, and the one that holds a place owns it.
+    (u0, v0), (u1, v1) = np.min([cell.low for cell in cells], axis=0), np.max([cell.high for cell in cells], axis=0)
+    in_root = (uv[:, 0] >= u0) & (uv[:, 0] < u1) & (uv[:, 1] >= v0) & (uv[:, 1] < v1)
+    assert (inside.sum(axis=0) == in_root).all()
+    assert (inside.argmax(axis=0) == owners)[in_root & near].all()
+    areas = [np.prod(np.subtract(cell.high, cell.low)) for cell in cells]
+    assert np.sum(areas) == pytest.approx((u1 - u0) * (v1 - v0))
+
+
+def test_places_on_the_cuts_have_one_owner_too(capture):
+    plan = plan_of(capture, blocks=8)
+    corners = np.array([(u, v) for b in plan.blocks for u in (b.cell.low[0], b.cell.high[0]) for v in b.cell.low[1:]])
+    world = plan.frame.to_world(corners)
+    assert (plan.owners(np.concatenate([world, np.zeros((len(world), 1))], axis=1)) >= 0).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_partition_does_not_depend_on_where_the_world_is(capture, method, seed):
+    rng = make_numpy_generator(seed, "similarity")
+    angle_rad, scale = rng.uniform(-np.pi, np.pi), np.exp(rng.uniform(-2, 2))
+    there = turned(capture, angle_rad, scale, tuple(rng.uniform(-30, 30, 2)))
+    plan, moved_plan = (plan_of(each, blocks=6, method=method) for each in (capture, there))
+    assert combinatorics(plan, capture) == combinatorics(moved_plan, there)
+    assert moved_plan.radius == pytest.approx(scale * plan.radius)
+    assert [block.views for block in plan.blocks] == [block.views for block in moved_plan.blocks]
+
+
+@pytest.mark.parametrize("turn", [(np.pi, 0, 0), (0, np.pi - 0.2, 0.5), (1.0, 2.0, -0.5)])
+def test_captures_on_their_head_are_divided_alike(turn):
+    capture = oblique()
+    # Captures that are nearly level keep their axis, others get the ground's: both of these are the latter.
+    aslant = moved(capture, Similarity(1.0, Rotation.from_rotvec([0.5, 0.1, 0.0]).as_matrix(), np.zeros(3)))
+    on_head = moved(aslant, Similarity(7.0, Rotation.from_rotvec(turn).as_matrix(), np.array([3.0, -80.0, 20.0])))
+    plans = []
+    for each in (aslant, on_head):
+        level = each.transformed(estimate_frame(each))
+        plans.append(combinatorics(plan_of(level, blocks=4), level))
+    assert plans[0] == plans[1]
+
+
+@pytest.mark.parametrize("blocks", [4, 6, 8])
+def test_loads_are_more_even_than_with_cuts_in_the_middle(capture, blocks):
+    by_load, at_middle = (plan_of(capture, blocks=blocks, method=method) for method in ("load", "midpoint"))
+    assert coefficient_of_variation(by_load) <= 0.6 * coefficient_of_variation(at_middle)
+    assert max(block.load for block in by_load.blocks) < max(block.load for block in at_middle.blocks)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_views_loads_points_and_pixels_are_those_of_the_definition(capture, method):
+    """By plain counting: cover_view, cover_block, distinct points, shares of pixels."""
+    plan = plan_of(capture, blocks=5, method=method)
+    seen = seen_matrix(capture)
+    seen_by_someone = seen.any(axis=1)
+    uv = plan.frame.from_world(capture.points.positions)
+    for block in plan.blocks:
+        here = block.cell.covers(uv) & seen_by_someone
+        mine = seen[here].sum(axis=0)
+        belongs = (mine > 0.3 * seen.sum(axis=0)) | (mine > 0.1 * here.sum())
+        assert block.views == tuple(np.flatnonzero(belongs).tolist())
+        assert block.num_points == here.sum()
+        assert block.load == seen[:, list(block.views)].any(axis=1).sum()
+        shares = mine / np.maximum(seen.sum(axis=0), 1)
+        pixels = sum(shares[i] * capture.views[i].camera.width * capture.views[i].camera.height for i in block.views)
+        assert block.num_pixels == pytest.approx(pixels, abs=1)
+    covered = np.any([block.cell.covers(uv) for block in plan.blocks], axis=0)
+    assert plan.num_uncovered_points == (~covered & seen_by_someone).sum()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_view_is_lost_and_no_cell_is_too_small(capture, method):
+    plan = plan_of(capture, blocks=8, method=method)
+    effective = PartitionSettings(blocks=8).for_capture(len(capture.views), len(capture.points))
+    used = {view for block in plan.blocks for view in block.views}
+    assert used == set(np.flatnonzero(seen_matrix(capture).any(axis=0)).tolist())
+    assert min(block.num_points for block in plan.blocks) >= effective.min_points - 1
+    assert min(len(block.views) for block in plan.blocks) >= effective.min_views
+
+
+def test_margins_faces_and_heights_of_the_cells(capture):
+    plan = plan_of(capture, blocks=4, expand_ratio=0.08)
+    lows, highs = (np.array([getattr(block.cell, side) for block in plan.blocks]) for side in ("low", "high"))
+    borders = (*lows.min(axis=0), *highs.max(axis=0))
+    heights = capture.points.positions[:, 2]
+    for block in plan.blocks:
+        cell = block.cell
+        assert np.allclose(cell.margin, 0.08 * np.subtract(cell.high, cell.low))
+        assert cell.shared == tuple(np.not_equal((*cell.low, *cell.high), borders).tolist())
+        mine = heights[
+            cell.covers(plan.frame.from_world(capture.points.positions)) & (capture.points.track_lengths > 0)
+        ]
+        low, high = np.percentile(mine, (1, 99))
+        margin = max(0.2 * (high - low), 0.01 * plan.radius)
+        assert (cell.bottom, cell.top) == pytest.approx((low - margin, high + margin))
+
+
+def test_ground_without_any_height_still_has_a_range():
+    capture = flight(2000)
+    flat = replace(capture, points=replace(capture.points, positions=capture.points.positions * [1, 1, 0]))
+    assert all(block.cell.bottom < 0 < block.cell.top for block in plan_of(flat, blocks=4).blocks)
+
+
+def test_held_out_views_reach_no_block_and_change_nothing(capture):
+    split = split_views(capture)
+    plan = plan_of(capture, split, blocks=4)
+    held_out = {capture.views[index].name for index in split.test}
+    assert held_out
+    assert plan.views == tuple(capture.views[index].name for index in split.train)
+    assert not held_out & {plan.views[view] for block in plan.blocks for view in block.views}
+    # The same capture from which the held-out photographs were never brought.
+    points = capture.points.seen_by(split.train)
+    renumber = {old: new for new, old in enumerate(split.train)}
+    kept = replace(points, track_views=np.array([renumber[view] for view in points.track_views.tolist()]))
+    without = replace(capture, views=tuple(capture.views[index] for index in split.train), points=kept)
+    assert plan_of(without, blocks=4).to_record() == plan.to_record()
+
+
+def test_more_cells_than_possible_are_refused_with_the_number_that_is_possible(capture):
+    with pytest.raises(InputError, match=r"50 blocks are not possible: .* (\d+) are possible; ask for") as caught:
+        plan_of(capture, blocks=50, min_views=100, min_points=500)
+    possible = int(str(caught.value).split(" are possible;")[0].split()[-1])
+    assert possible > 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_a_number_cells_are_cut_down_to_the_budget(capture, method):
+    whole = plan_of(capture, method=method)
+    assert len(whole.blocks) == 1
+    plan = plan_of(capture, method=method, point_budget=2500, max_blocks=12)
+    assert 4 <= len(plan.blocks) <= 12
+    if method == "load":
+        assert max(block.load for block in plan.blocks) <= 2500
+    few = plan_of(capture, method=method, point_budget=500, max_blocks=3)
+    assert len(few.blocks) == 3
+    assert any("no more than 3 blocks are made" in finding for finding in few.findings)
+
+
+def test_views_that_all_see_everything_make_cutting_pointless():
+    rng = make_numpy_generator(0, "everything seen")
+    capture = flight(1000, columns=6, rows=5)
+    num_points, num_views = len(capture.points), len(capture.views)
+    all_seen = replace(
+        capture.points,
+        track_offsets=np.arange(num_points + 1) * num_views,
+        track_views=np.tile(np.arange(num_views), num_points),
+        errors_px=rng.uniform(0.4, 0.6, num_points),
+    )
+    capture = replace(capture, points=all_seen)
+    plan = plan_of(capture, point_budget=100)
+    assert len(plan.blocks) == 1
+    assert any("no cut makes the largest one smaller" in finding for finding in plan.findings)
+    # Asked for two, the points are halved.
+    low, high = (block.num_points for block in plan_of(capture, blocks=2, expand_ratio=0.0).blocks)
+    assert abs(low - high) <= 0.1 * num_points
+
+
+def test_a_few_views_can_be_divided(capture):
+    small = flight(1200, columns=7, rows=4, height=3.0)
+    plan = plan_of(small, blocks=4)
+    assert len(small.views) == 28
+    assert len(plan.blocks) == 4
+    assert any("the capture is small: a block needs 7 views and" in finding for finding in plan.findings)
+
+
+def test_views_without_points_are_named_and_lost_views_find_a_block(capture):
+    points = capture.points
+    dropped = points.track_views != 5
+    counts = np.bincount(points.track_points[dropped], minlength=len(points))
+    blind = replace(
+        points,
+        track_offsets=np.concatenate([[0], np.cumsum(counts)]),
+        track_views=points.track_views[dropped],
+    )
+    plan = plan_of(replace(capture, points=blind), blocks=4, cover_view=0.95, cover_block=0.9)
+    finding = next(each for each in plan.findings if "see no sparse point" in each)
+    assert finding == f"1 of {len(capture.views)} training views see no sparse point and belong to no block: 0005.png"
+    used = [view for block in plan.blocks for view in block.views]
+    assert sorted(set(used)) == sorted(set(range(len(capture.views))) - {5})
+
+
+@pytest.mark.parametrize("kind", ["no tracks", "no points"])
+def test_captures_without_tracks_or_points_are_divided(capture, kind):
+    count = len(capture.points)
+    points = replace(capture.points, track_offsets=np.zeros(count + 1, np.int64), track_views=np.zeros(0, np.int64))
+    bare = replace(capture, points=points if kind == "no tracks" else SparsePoints.empty())
+    plan = plan_of(bare, blocks=4)
+    assert len(plan.blocks) == 4
+    assert {view for block in plan.blocks for view in block.views} == set(range(len(capture.views)))
+    if kind == "no tracks":
+        by_tracks = plan_of(capture, blocks=4).blocks
+        assert np.allclose([b.load for b in plan.blocks], [b.load for b in by_tracks], rtol=0.05)
+
+
+@pytest.mark.parametrize("with_heights", [True, False])
+def test_a_region_from_a_file_is_in_the_coordinates_of_the_capture(capture, tmp_path, with_heights):
+    there = capture.transformed(
+        Similarity(0.2, Rotation.from_rotvec([0.1, 0.05, 1.0]).as_matrix(), np.array([3.0, 4.0, 5.0]))
+    )
+    side = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]) * [0.25 * LENGTH, 0.25 * BREADTH, 0]
+    path = tmp_path / "region.json"
+    path.write_text(json.dumps((side if with_heights else side[:, :2]).tolist()))
+    plan = plan_of(there, blocks=2, region_file=path)
+    assert np.allclose(sorted(np.subtract(plan.blocks[1].cell.high, plan.blocks[0].cell.low)), [0.9, 1.4], rtol=0.02)
+    assert np.allclose(plan.middle[:2], there.world_from_capture.apply(np.zeros(3))[:2], atol=0.02)
+    assert plan.num_uncovered_points > 0
+    assert "the region is that of region.json" in plan.findings
+
+
+def test_a_region_beside_the_scene_is_refused(capture, tmp_path):
+    path = tmp_path / "region.txt"
+    path.write_text("1000 1000\n1001 1000\n1001 1001\n")
+    with pytest.raises(InputError, match=r"none of the .* sparse points lies in this region"):
+        plan_of(capture, region_file=path)
+
+
+def test_plans_survive_their_files(capture, tmp_path):
+    plan = plan_of(capture, blocks=8)
+    write_plan(tmp_path / "plan.json", plan)
+    assert read_plan(tmp_path / "plan.json").sha256 == plan.sha256
+    assert plan_of(capture, blocks=8).sha256 == plan.sha256
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"blocks": 0}, "blocks is 0"),
+        ({"blocks": 100_000}, "at most 4096"),
+        ({"max_blocks": 0}, "max_blocks is 0"),
+        ({"point_budget": 0}, "point_budget is 0"),
+        ({"expand_ratio": -0.1}, "expand_ratio is -0.1"),
+        ({"cover_view": 1.0}, "cover_view is 1.0"),
+        ({"cover_block": float("nan")}, "cover_block is nan"),
+        ({"max_aspect": 0.5}, "max_aspect is 0.5"),
+        ({"num_candidates": 33}, "num_candidates is 33"),
+        ({"min_gain": 1.5}, "min_gain is 1.5"),
+        ({"min_views": 0}, "min_views is 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(SettingsError, match=message):
+        PartitionSettings(**settings)
+
+
+def test_rectangles_without_a_straight_cut_between_them_are_no_tree():
+    pinwheel = [
+        Rectangle((0.0, 0.0), (2.0, 1.0)),
+        Rectangle((2.0, 0.0), (3.0, 2.0)),
+        Rectangle((1.0, 2.0), (3.0, 3.0)),
+        Rectangle((0.0, 1.0), (1.0, 3.0)),
+        Rectangle((1.0, 1.0), (2.0, 2.0)),
+    ]
+    with pytest.raises(InputError, match="leaves 5 rectangles whole"):
+        tree_from_rectangles(pinwheel)
+
+
+def test_the_tree_of_rectangles_gives_them_back():
+    tree = Cut(0, 1.0, Cut(1, 2.0, 0, 1), Cut(1, -2.0, Cut(0, 3.0, 2, 3), 4))
+    around = Rectangle((-4.0, -4.0), (4.0, 4.0))
+    rectangles = rectangles_of(tree, around)
+    found = tree_from_rectangles(rectangles)
+    assert sorted(leaves_of(found)) == [0, 1, 2, 3, 4]
+    assert rectangles_of(found, around) == rectangles
