@@ -32,9 +32,6 @@ class OpenCell:
     """Points in the rectangle and its margins."""
 
     load: int
-    share: int = 1
-    """Cells that are to be made of it."""
-
     depth: int = 0
     """Cuts above it."""
 
@@ -62,25 +59,22 @@ class Choice:
 
     outcomes: Outcomes
     index: int
-    shares: tuple[int, int]
-    """Cells that are to be made of its sides."""
+    worst_load: int
+    """The larger load of the two."""
 
-    worst_load: float
-    """The larger load of the two; where more cells are to be made of one side, that side may have more."""
-
-    imbalance: float
-    """Difference in points between its sides, likewise."""
+    imbalance: int
+    """Difference in points between its sides."""
 
     is_long: bool
     """Whether it makes a cell too long."""
 
     @property
-    def by_load(self) -> tuple[float, float]:
+    def by_load(self) -> tuple[int, int]:
         """Order of cuts, best first, that look at the loads."""
         return self.worst_load, self.imbalance
 
     @property
-    def by_points(self) -> tuple[float, float]:
+    def by_points(self) -> tuple[int, int]:
         """Order of cuts, best first, that look at the points."""
         return self.imbalance, self.worst_load
 
@@ -89,24 +83,16 @@ def find_choices(ground: Ground, cell: OpenCell, axis: int) -> list[Choice]:
     """The cuts across an axis that leave both sides large enough, at some quantiles of the cell's points."""
     outcomes = assess_cuts(ground, cell, axis, _quantiles(ground, cell, axis))
     limit = max(ground.settings.max_aspect, cell.rectangle.aspect)
-    total = max(2, cell.share)
-    choices = []
-    for index in np.flatnonzero(outcomes.are_large_enough(ground.settings)).tolist():
-        for low in {total // 2, total - total // 2}:
-            shares = low, total - low
-            weights = total / (2 * np.array(shares))
-            points = outcomes.num_points[:, index] * weights
-            choices.append(
-                Choice(
-                    outcomes=outcomes,
-                    index=index,
-                    shares=shares,
-                    worst_load=float((outcomes.loads[:, index] * weights).max()),
-                    imbalance=float(np.ptp(points)),
-                    is_long=bool(outcomes.aspects[:, index].max() > limit),
-                )
-            )
-    return choices
+    return [
+        Choice(
+            outcomes=outcomes,
+            index=index,
+            worst_load=int(outcomes.loads[:, index].max()),
+            imbalance=int(np.ptp(outcomes.num_points[:, index])),
+            is_long=bool(outcomes.aspects[:, index].max() > limit),
+        )
+        for index in np.flatnonzero(outcomes.are_large_enough(ground.settings)).tolist()
+    ]
 
 
 def _quantiles(ground: Ground, cell: OpenCell, axis: int) -> Float[np.ndarray, "k"]:

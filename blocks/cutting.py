@@ -42,7 +42,6 @@ def cut_ground(
     num_cells: int,
     rank: Callable[[OpenCell], int],
     enough: int = 0,
-    share: int = 1,
 ) -> Tree:
     """Cut the cell of highest rank again and again, until there are enough cells or none can be cut.
 
@@ -56,16 +55,14 @@ def cut_ground(
         num_cells: At most so many.
         rank: Of a cell.
         enough: Cells of no higher rank stay whole.
-        share: Cells that are to be made of the whole. A cell of which more than one is to be made comes first, and its
-            sides share that number; 1 goes by rank alone.
     """
-    cells = {0: make_root(ground, rectangle, share)}
+    cells = {0: make_root(ground, rectangle)}
     cuts: dict[int, tuple[Division, int]] = {}
     unwilling: dict[int, Division | None] = {}
     while len(cells) < num_cells:
         waiting = [number for number, cell in cells.items() if number not in unwilling and rank(cell) > enough]
         if waiting:
-            number = max(waiting, key=lambda each: (cells[each].share > 1, rank(cells[each]), -each))
+            number = max(waiting, key=lambda each: (rank(cells[each]), -each))
             division = find_division(ground, cells[number]) if cells[number].depth < MAX_DEPTH else None
             if division is None or not division.gains:
                 unwilling[number] = division
@@ -84,12 +81,12 @@ def cut_ground(
     return _frozen(0, cuts, iter(range(num_cells)))
 
 
-def make_root(ground: Ground, rectangle: Rectangle, share: int = 1) -> OpenCell:
+def make_root(ground: Ground, rectangle: Rectangle) -> OpenCell:
     """The whole rectangle as one cell."""
     rows = np.flatnonzero(rectangle.covers(ground.uv, ground.settings.expand_ratio)).astype(np.int32)
     everybody = np.ones((1, ground.observations.num_views), bool)
     load = int(count_loads(ground.observations, everybody)[0])
-    return OpenCell(rectangle=rectangle, rows=rows, load=load, share=share)
+    return OpenCell(rectangle=rectangle, rows=rows, load=load)
 
 
 def _frozen(number: int, cuts: dict[int, tuple[Division, int]], numbers: Iterator[int]) -> Tree:
@@ -135,7 +132,7 @@ def _best_division(ground: Ground, cell: OpenCell, choices: list[Choice]) -> Div
         if ground.settings.blocks is None:
             return None
         best = min(choices, key=attrgetter("by_points"))
-    return replace(_make_division(ground, cell, best.outcomes, best.index, best.shares), gains=gains)
+    return replace(_make_division(ground, cell, best.outcomes, best.index), gains=gains)
 
 
 def divide_at_middle(ground: Ground, cell: OpenCell) -> Division | None:
@@ -150,12 +147,12 @@ def divide_at_middle(ground: Ground, cell: OpenCell) -> Division | None:
             middle = (low + high) / 2
             outcomes = assess_cuts(ground, cell, axis, np.array([middle]))
             if outcomes.are_large_enough(ground.settings).all():
-                return _make_division(ground, cell, outcomes, 0, (1, 1))
+                return _make_division(ground, cell, outcomes, 0)
             low, high = (low, middle) if outcomes.num_points[0, 0] > outcomes.num_points[1, 0] else (middle, high)
     return None
 
 
-def _make_division(ground: Ground, cell: OpenCell, outcomes: Outcomes, index: int, shares: tuple[int, int]) -> Division:
+def _make_division(ground: Ground, cell: OpenCell, outcomes: Outcomes, index: int) -> Division:
     at = float(outcomes.positions[index])
     coordinates = ground.uv[cell.rows, outcomes.axis]
     halves = []
@@ -163,7 +160,5 @@ def _make_division(ground: Ground, cell: OpenCell, outcomes: Outcomes, index: in
         low, high = rectangle.span(outcomes.axis, ground.settings.expand_ratio)
         inside = (coordinates >= low) & (coordinates <= high)
         load = int(outcomes.loads[side, index])
-        halves.append(
-            OpenCell(rectangle=rectangle, rows=cell.rows[inside], load=load, share=shares[side], depth=cell.depth + 1)
-        )
+        halves.append(OpenCell(rectangle=rectangle, rows=cell.rows[inside], load=load, depth=cell.depth + 1))
     return Division(outcomes.axis, at, (halves[0], halves[1]))

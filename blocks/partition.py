@@ -2,7 +2,6 @@
 
 import logging
 import time
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -11,6 +10,7 @@ from blocks.cells import Cell, Tree, leaves_of
 from blocks.cut_choices import Ground, OpenCell
 from blocks.cutting import cut_ground, divide_at_middle, divide_by_load
 from blocks.grid import cut_into_grid
+from blocks.partition_findings import look_at_blocks, look_at_views
 from blocks.partition_settings import PartitionSettings
 from blocks.plan import BlockPlan, PlannedBlock
 from blocks.rectangle import Rectangle, rectangles_of
@@ -31,9 +31,6 @@ HEIGHT_MARGIN = 0.2
 
 LEAST_HEIGHT_SHARE = 0.01
 """The least of that margin, as a share of the region's radius: flat ground is not flat to the last digit."""
-
-MAX_NAMES = 3
-"""Views named in one finding."""
 
 
 def make_plan(capture: Capture, split: Split, settings: PartitionSettings) -> BlockPlan:
@@ -115,8 +112,8 @@ def divide(
         world_from_capture=world_from_capture,
         findings=(
             *survey.findings,
-            *_findings_on_cells(region, settings, ground, blocks),
-            *_findings_on_views(survey, names, assigned),
+            *look_at_blocks(blocks, region, asked=settings, effective=effective),
+            *look_at_views(names, survey.observations.num_seen, assigned),
         ),
     )
 
@@ -128,12 +125,10 @@ def cut_region(ground: Ground, rectangle: Rectangle) -> Tree:
     """
     settings = ground.settings
     num_cells = settings.blocks
-    if num_cells is None:
-        most = settings.max_blocks
-        tree = cut_ground(ground, rectangle, divide_by_load, num_cells=most, rank=_load, enough=settings.point_budget)
-        num_cells = len(leaves_of(tree))
-    elif settings.method == "load":
-        tree = cut_ground(ground, rectangle, divide_by_load, num_cells=num_cells, rank=_load, share=num_cells)
+    if settings.method == "load" or num_cells is None:
+        most, enough = (settings.max_blocks, settings.point_budget) if num_cells is None else (num_cells, 0)
+        tree = cut_ground(ground, rectangle, divide_by_load, num_cells=most, rank=_load, enough=enough)
+        num_cells = num_cells or len(leaves_of(tree))
     if settings.method == "midpoint":
         tree = cut_ground(ground, rectangle, divide_at_middle, num_cells=num_cells, rank=_size)
     elif settings.method == "grid":
@@ -219,38 +214,3 @@ def _make_cell(rectangle: Rectangle, region: Region, expand_ratio: float, height
             rectangle.high[1] < whole.high[1],
         ),
     )
-
-
-def _findings_on_cells(
-    region: Region, settings: PartitionSettings, ground: Ground, blocks: tuple[PlannedBlock, ...]
-) -> list[str]:
-    effective = ground.settings
-    findings = []
-    if settings.region_file is not None:
-        findings.append(f"the region is that of {settings.region_file.name}")
-    elif region.num_left_out:
-        findings.append(f"{region.num_left_out:,} lone or far points did not count for the region")
-    if replace(effective, point_budget=settings.point_budget) != settings:
-        lowered = f"{effective.min_views} views and {effective.min_points:,} points"
-        findings.append(f"the capture is small: a block needs {lowered} instead of the usual number")
-    largest = max(block.load for block in blocks)
-    if settings.blocks is not None:
-        findings.append(f"{settings.blocks} blocks were asked for")
-    elif largest > settings.point_budget:
-        reason = f"no more than {settings.max_blocks} blocks are made"
-        if len(blocks) < settings.max_blocks:
-            reason = "no cut makes the largest one smaller"
-        findings.append(f"the largest load is {largest:,}, over the budget of {settings.point_budget:,}: {reason}")
-    return findings
-
-
-def _findings_on_views(survey: Survey, names: tuple[str, ...], assigned: Bool[np.ndarray, "b v"]) -> list[str]:
-    blind = survey.observations.num_seen == 0
-    unused = ~assigned.any(axis=0) & ~blind
-    findings = []
-    for views, what in ((blind, "see no sparse point"), (unused, "see no point of any block")):
-        found = [names[index] for index in np.flatnonzero(views)]
-        if found:
-            shown = ", ".join(found[:MAX_NAMES]) + (", ..." if len(found) > MAX_NAMES else "")
-            findings.append(f"{len(found)} of {len(names)} training views {what} and belong to no block: {shown}")
-    return findings

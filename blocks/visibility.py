@@ -51,7 +51,8 @@ class Observations:
     ) -> Iterator[tuple[slice, Int[np.ndarray, "p"], Int[np.ndarray, "k"]]]:
         """What is known of some points, a bounded number at a time.
 
-        Yields a slice of `rows`, which ascend, how many views see each of these points, and these views, one point after the other.
+        Yields a slice of `rows`, which ascend, how many views see each of these points, and these views, one point
+        after the other.
         """
         for start in range(0, len(rows), ROWS_AT_ONCE):
             part = rows[start : start + ROWS_AT_ONCE]
@@ -139,7 +140,7 @@ def _count_loads(observations: Observations, assigned: Bool[np.ndarray, "g v"]) 
     bits = np.left_shift(np.ones(num_groups, kind), np.arange(num_groups, dtype=kind))
     words = np.bitwise_or.reduce(np.where(assigned, bits[:, None], kind(0)), axis=0)
     halves = np.zeros((kind().itemsize // 2, 1 << 16), np.int64)
-    for _, lengths, views in observations.in_parts(observations.rows_seen_by(assigned.any(axis=0))):
+    for _, lengths, views in observations.in_parts(observations.rows_seen_by(np.asarray(assigned.any(axis=0)))):
         joined = np.bitwise_or.reduceat(words[views], np.cumsum(lengths) - lengths)
         _count_patterns(joined, halves)
     patterns = np.arange(1 << 16)

@@ -66,8 +66,8 @@ def run(command: Partition, reporter: Reporter) -> int:
     from blocks.partition import make_plan
     from blocks.plan import write_plan
     from blocks.plan_map import draw_plan
+    from scene3d.data.capture import describe
     from scene3d.training.preparation import prepare_training
-    from scene3d.training.run import describe
 
     path = choose_output(command.output, ".json", force=command.force)
     picture = choose_output(command.map or path.with_suffix(".png"), ".png", force=command.force)

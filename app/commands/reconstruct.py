@@ -19,8 +19,9 @@ from scene3d.events import Reporter
 class Reconstruct:
     """Turn a capture, or a plain folder of photographs, into a Gaussian scene.
 
-    A capture that is too large for the memory given (--memory-gb) is divided into blocks, which are trained one after
-    another and merged; `scene3d partition` shows the division beforehand. Ends with 3 when a block could not be trained.
+    A capture too large for the memory given (--memory-gb) is divided into blocks, which are trained one after another
+    and merged; `scene3d partition` shows the division beforehand. Ends with 3 when a block could not be trained.
+
     A setting comes from the flag given here, else from --config, else from the preset. All of them are kept in
     OUTPUT/config.yaml. The scene is OUTPUT/merged/scene.ply, in the capture's own coordinates.
     """

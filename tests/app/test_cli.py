@@ -13,10 +13,11 @@ from app import cli
 from app.cli import COMMANDS, main, parse
 from app.commands.reconstruct import Reconstruct
 from app.settings_flags import PRESETS, find_flag
+from blocks.settings import RunSettings
 from rasterizer.errors import BackendUnavailable
 from scene3d.config import settings_from_record, write_settings
 from scene3d.errors import InputError, LimitExceeded, SettingsError
-from scene3d.training.settings import LossSettings, ReconstructSettings
+from scene3d.training.settings import LossSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "gradio", "pycolmap", "gsplat", "scipy", "rasterizer")
@@ -174,13 +175,27 @@ def test_a_reader_that_stops_reading_is_no_error():
     assert done.returncode == 0
 
 
-def settings_of(*words: str) -> ReconstructSettings:
+def settings_of(*words: str) -> RunSettings:
     return parse("reconstruct", ["CAPTURE", "--output", "RUN", *words]).settings
 
 
 def test_flags_reach_the_settings_they_name():
     settings = settings_of("--image-scale", ".5", "--iterations", "2000", "--loss.opacity-weight=0.01")
-    assert settings == ReconstructSettings(image_scale=0.5, iterations=2000, loss=LossSettings(opacity_weight=0.01))
+    assert settings == RunSettings(image_scale=0.5, iterations=2000, loss=LossSettings(opacity_weight=0.01))
+
+
+@pytest.mark.parametrize(("words", "blocks"), [((), "auto"), (("--blocks", "auto"), "auto"), (("--blocks", "4"), 4)])
+def test_the_number_of_blocks_is_a_number_or_auto(words, blocks, tmp_path):
+    settings = settings_of(*words)
+    assert settings == RunSettings(blocks=blocks)
+    write_settings(tmp_path / "config.yaml", settings)
+    assert settings_of("--config", str(tmp_path / "config.yaml")) == settings
+
+
+def test_another_number_of_blocks_is_refused():
+    for word in ("0", "some", "1.5"):
+        with pytest.raises(SettingsError, match="blocks"):
+            settings_of("--blocks", word)
 
 
 def test_the_command_itself_keeps_what_is_no_setting():
@@ -189,7 +204,7 @@ def test_the_command_itself_keeps_what_is_no_setting():
 
 
 def test_every_preset_makes_valid_settings_that_differ():
-    made = [settings_from_record(ReconstructSettings, record) for record in PRESETS.values()]
+    made = [settings_from_record(RunSettings, record) for record in PRESETS.values()]
     assert len({repr(settings) for settings in made}) == len(PRESETS)
     assert settings_of() == made[list(PRESETS).index("default")]
 
@@ -202,10 +217,10 @@ def test_a_flag_beats_the_file_which_beats_the_preset(tmp_path):
 
 
 def test_a_resumed_run_takes_up_its_own_settings(tmp_path):
-    write_settings(tmp_path / "config.yaml", ReconstructSettings(iterations=77, seed=5))
+    write_settings(tmp_path / "config.yaml", RunSettings(iterations=77, seed=5))
     words = ["CAPTURE", "--output", str(tmp_path), "--seed", "6"]
-    assert parse("reconstruct", [*words, "--resume"]).settings == ReconstructSettings(iterations=77, seed=6)
-    assert parse("reconstruct", words).settings == ReconstructSettings(seed=6)
+    assert parse("reconstruct", [*words, "--resume"]).settings == RunSettings(iterations=77, seed=6)
+    assert parse("reconstruct", words).settings == RunSettings(seed=6)
 
 
 def test_an_unknown_key_in_the_file_is_refused_with_a_proposal(tmp_path):

@@ -12,7 +12,6 @@ from blocks import audit
 from blocks.audit import AuditReport, audit_blocks
 from blocks.audit_evidence import Marks
 from blocks.audit_judge import Verdict
-from blocks.block_folder import save_gaussians
 from blocks.merge_parts import Crop
 from blocks.merge_settings import MergeSettings
 from blocks.plan import BlockPlan
@@ -26,6 +25,7 @@ from scene3d.render import render_view
 from tests.blocks.two_blocks import (
     MARGIN,
     Photographs,
+    crop_of,
     looking_at,
     make_cameras,
     make_capture,
@@ -81,20 +81,6 @@ class Audited:
             for crop in self.crops
         ]
         return Gaussians.concatenate(kept)
-
-
-def crop_of(folder: Path, plan: BlockPlan, owner: int, model: Gaussians) -> Crop:
-    path = folder / f"{owner}.safetensors"
-    core = torch.from_numpy(plan.owners(model.means.double().numpy()) == owner)
-    return Crop(
-        owner=owner,
-        path=path,
-        sha256=save_gaussians(path, model),
-        core=core,
-        num_margin=0,
-        num_auxiliary=0,
-        sh_degree=model.sh_degree,
-    )
 
 
 def run_audit(

@@ -7,7 +7,6 @@ import torch
 
 from blocks.audit_evidence import AuditScene, gather_evidence
 from blocks.audit_views import (
-    SharedView,
     back_project,
     find_shared_views,
     find_surface,
@@ -16,7 +15,7 @@ from blocks.audit_views import (
     may_be_seen,
     weigh,
 )
-from blocks.merge_parts import Crop
+from blocks.merge_parts import BlockShelf
 from blocks.merge_settings import MergeSettings
 from rasterizer import rasterization
 from scene3d.cameras.camera import Camera
@@ -24,7 +23,16 @@ from scene3d.events import Quiet
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.render import NEAR_PLANE, camera_tensors
 from scene3d.seeding import make_generator
-from tests.blocks.two_blocks import WIDTH, gaussians_at, looking_at, make_cameras, make_capture, make_plan, make_town
+from tests.blocks.two_blocks import (
+    WIDTH,
+    crop_of,
+    gaussians_at,
+    looking_at,
+    make_cameras,
+    make_capture,
+    make_plan,
+    make_town,
+)
 
 LOOKING_DOWN = looking_at(np.array([0.0, 0.0, 1.1]), np.array([0.0, 0.0, 0.0]))
 
@@ -137,27 +145,11 @@ def test_what_lies_behind_a_floater_is_not_blamed_for_it(tmp_path: Path) -> None
     # A veil over both blocks, which the first owns half of and the second does not know.
     veil = gaussians_at(torch.tensor([[-0.2, 0.0, 0.5]]), torch.ones(1, 3), scale=0.15, opacity=0.6)
     models = {0: Gaussians.concatenate([town, veil]), 1: town}
-    crops = {
-        owner: Crop(
-            owner=owner,
-            path=tmp_path,
-            sha256="",
-            core=torch.from_numpy(plan.owners(model.means.double().numpy()) == owner),
-            num_margin=0,
-            num_auxiliary=0,
-            sh_degree=0,
-        )
-        for owner, model in models.items()
-    }
-
-    class Shelf:
-        def load(self, owner: int) -> Gaussians:
-            return models[owner]
-
+    crops = {owner: crop_of(tmp_path, plan, owner, model) for owner, model in models.items()}
     views = find_shared_views(plan, make_capture(cameras, tmp_path), [0, 1], 400)
-    scene = AuditScene(plan=plan, crops=crops, shelf=Shelf(), views=views)
+    shelf = BlockShelf(crops.values(), sh_degree=0, max_resident=1)
+    scene = AuditScene(plan=plan, crops=crops, shelf=shelf, views=views)
     evidence = gather_evidence(scene, MergeSettings(), cautious=False, reporter=Quiet())
     suspects = [evidence[owner].suspects(crops[owner].core, 3) for owner in (0, 1)]
     assert suspects[0].nonzero()[:, 0].tolist() == [len(town)]
     assert not suspects[1].any()
-    assert isinstance(views[0], SharedView)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocks.region import find_region, make_region
@@ -66,6 +66,7 @@ def test_two_towns_are_both_in_the_region():
     assert region.rectangle.sides[0] > 38
 
 
+@settings(max_examples=25, deadline=None)
 @given(
     angle_rad=st.floats(-10, 10),
     scale=st.floats(1e-3, 1e3),

@@ -1,4 +1,4 @@
-"""A reconstruction in blocks from end to end: it resumes bit for bit, names its holes, and never sees a held-out view."""
+"""A reconstruction in blocks from end to end: it resumes bit for bit, names its holes, sees no held-out view."""
 
 import json
 import shutil

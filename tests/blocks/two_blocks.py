@@ -10,6 +10,7 @@ import torch
 
 from blocks.block_folder import BlockFolder, save_block, save_gaussians
 from blocks.cells import Cell, Cut, GroundFrame, Tree
+from blocks.merge_parts import Crop
 from blocks.plan import FAR_RADII, BlockPlan, PlannedBlock, write_plan
 from scene3d.cameras.camera import Camera
 from scene3d.data.capture import Capture, SparsePoints, View
@@ -213,6 +214,21 @@ def write_run(root: Path, plan: BlockPlan, models: Mapping[int, Gaussians], far:
     record = {"schema_version": 1, "plan_sha256": plan.sha256, "far_sha256": far_sha256, "num_far": len(far)}
     write_json(run.shared / "shared.json", record)
     return run
+
+
+def crop_of(folder: Path, plan: BlockPlan, owner: int, model: Gaussians) -> Crop:
+    """What a block owns of a model that is saved for it."""
+    path = folder / f"{owner}.safetensors"
+    core = torch.from_numpy(plan.owners(model.means.double().numpy()) == owner)
+    return Crop(
+        owner=owner,
+        path=path,
+        sha256=save_gaussians(path, model),
+        core=core,
+        num_margin=0,
+        num_auxiliary=0,
+        sh_degree=model.sh_degree,
+    )
 
 
 def view_name(index: int) -> str:

@@ -151,6 +151,20 @@ def test_projection_and_its_derivatives_equal_those_in_double_precision(ops: Cpu
         assert relative_error(found[name], value) <= GRADIENT_TOLERANCE, name
 
 
+def test_long_thin_gaussians_keep_the_digits_of_their_gradients(ops: CpuOps) -> None:
+    results = []
+    for one, dtype in ((ops, torch.float32), (ReferenceOps(), torch.float64)):
+        scene = make_scene(6, num=300)
+        scene.scales[:] = torch.tensor([1.5, 1e-3, 1e-3])
+        scene = scene.to(dtype).tracked(*SCENE_INPUTS)
+        conics = project(one, scene).conics
+        (conics * random_like(conics, 1)).sum().backward()
+        results.append({name: getattr(scene, name).grad for name in ("means", "quats", "scales", "viewmats")})
+    found, truth = results
+    for name, value in truth.items():
+        assert relative_error(found[name], value) <= 1e-6, name
+
+
 @pytest.mark.parametrize("degree", range(4))
 def test_colours_and_their_derivatives_equal_those_in_double_precision(ops: CpuOps, degree: int) -> None:
     results = []
@@ -193,6 +207,16 @@ def test_no_pixel_that_a_thin_splat_reaches_is_lost_between_tiles(ops: CpuOps) -
         assert float((alphas - truth).abs()[(truth == 0) == (alphas == 0)].max()) < 1e-6
         assert float(truth[alphas == 0].max()) < ALPHA_MIN * 1.0001
         assert float(alphas[truth == 0].max()) < ALPHA_MIN * 1.0001
+
+
+def test_the_alpha_of_faint_pixels_keeps_its_digits(ops: CpuOps) -> None:
+    splats = make_splats(29, num=20) | {"opacities": torch.full((1, 20), 0.006)}
+    alphas = blend(ops, splats, 50, 37).alphas[0, ..., 0]
+    truth = blend(ReferenceOps(), in_double(splats), 50, 37).alphas[0, ..., 0]
+    faint = sure_pixels(splats, 50, 37) & (truth > 0) & (truth < 0.02)
+    assert int(faint.sum()) > 200
+    # Expected depth divides by it: what it is wrong by is multiplied by up to 255.
+    assert float((alphas / truth - 1)[faint].abs().max()) < 2e-6
 
 
 def test_statistics_equal_those_in_double_precision(ops: CpuOps) -> None:

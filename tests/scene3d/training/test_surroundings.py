@@ -1,4 +1,4 @@
-"""Training a part of a larger scene: backdrop, region, fixed exposures, further terms, photographs that cannot be read."""
+"""Training a part of a larger scene: backdrop, region, fixed exposures, further terms, unreadable photographs."""
 
 from collections.abc import Sequence
 from dataclasses import replace

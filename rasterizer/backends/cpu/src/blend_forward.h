@@ -24,6 +24,7 @@ class ForwardTile {
                 const bool inside = row < frame_.rows && column < frame_.columns;
                 // A pixel's transmittance turns negative when nothing more may be added.
                 transmittance_[p] = inside ? 1.0f : -1.0f;
+                coverage_[p] = 0.0f;
                 stop_[p] = NEVER;
                 if (EXTRAS) median_[p] = 0.0f;
             }
@@ -81,6 +82,7 @@ class ForwardTile {
                     if (!any(less(broadcast(0.0f), after))) alive_[v] &= ~(1u << row);
                 }
                 store(transmittance_ + p, after);
+                store(coverage_ + p, load(coverage_ + p) + weight);
                 for (int k = 0; k < channels(); ++k) {
                     float *sum = color_ + k * TILE_PIXELS + p;
                     store(sum, load(sum) + color[k] * weight);
@@ -118,7 +120,11 @@ class ForwardTile {
             copy_row(stop_ + p, state_.stop.get() + pixel);
             if (EXTRAS && args_.median_depth != nullptr) copy_row(median_ + p, args_.median_depth + image + pixel);
             float *alphas = args_.alphas + image + pixel;
-            for (int column = 0; column < frame_.columns; ++column) alphas[column] = 1.0f - transmittance_[p + column];
+            for (int column = 0; column < frame_.columns; ++column) {
+                // 1 - transmittance has few digits where little is covered, and expected depth divides by it.
+                const float left = transmittance_[p + column];
+                alphas[column] = left > 0.5f ? coverage_[p + column] : 1.0f - left;
+            }
             write_colors(p, background, args_.image + (image + pixel) * channels());
         }
     }
@@ -150,6 +156,7 @@ class ForwardTile {
     WeightSlot *const weights_;
     uint32_t alive_[VECTORS_PER_ROW]; // bit per row that still has a pixel to fill
     alignas(64) float transmittance_[TILE_PIXELS];
+    alignas(64) float coverage_[TILE_PIXELS]; // sum of the weights
     alignas(64) int32_t stop_[TILE_PIXELS];
     alignas(64) float median_[EXTRAS ? TILE_PIXELS : 1];
     alignas(64) float color_[TILE_PIXELS * (CHANNELS > 0 ? CHANNELS : CHANNELS_MAX)];

@@ -17,8 +17,8 @@ struct ProjectionLanes {
     vfloat mean2d[2], conic[3], depth[1], compensation[1], radius_x, radius_y;
     vmask visible;
 
-    S3D_INLINE void compute(const S3dProject &in, const ShapeLanes &shape, const FootprintLanes &seen,
-                            const CameraLanes &camera, vfloat opacity) {
+    S3D_INLINE void compute(const S3dProject &in, const ShapeLanes<vfloat> &shape,
+                            const FootprintLanes<vfloat> &seen, const CameraLanes<vfloat> &camera, vfloat opacity) {
         const vfloat inverse_det = 1.0f / seen.det;
         mean2d[0] = camera.fx * seen.ratio_x + camera.cx;
         mean2d[1] = camera.fy * seen.ratio_y + camera.cy;
@@ -78,13 +78,13 @@ inline void project_forward(const S3dProject &args) {
     parallel_chunks(args.num_threads, args.num_gaussians, GAUSSIANS_PER_TASK, [&](int64_t, int64_t begin, int64_t end) {
         for (int64_t first = begin; first < end; first += LANES) {
             const RowGroup group = RowGroup::consecutive(first, end);
-            ShapeLanes shape;
+            ShapeLanes<vfloat> shape;
             shape.read(args, group);
             vfloat opacity[1];
             load_rows(args.opacities, group, opacity);
             for (int c = 0; c < args.num_cameras; ++c) {
-                const CameraLanes camera(args.viewmats + c * 16, args.Ks + c * 9, args.width, args.height);
-                FootprintLanes seen;
+                const CameraLanes<vfloat> camera(args.viewmats + c * 16, args.Ks + c * 9, args.width, args.height);
+                FootprintLanes<vfloat> seen;
                 seen.see(shape, camera, args.eps2d);
                 ProjectionLanes projection;
                 projection.compute(args, shape, seen, camera, opacity[0]);

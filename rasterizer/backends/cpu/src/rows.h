@@ -2,46 +2,50 @@
 #pragma once
 
 #include "pool.h"
-#include "simd.h"
+#include "simd_double.h"
 
 namespace SCENE3D_ISA_NS {
 
-// Up to LANES row numbers; the lanes behind `count` repeat the last one so that loads stay in bounds.
-struct RowGroup {
-    int64_t rows[LANES];
+// As many row numbers as V has lanes; those behind `count` repeat the last one so that loads stay in bounds.
+template <class V>
+struct RowGroupOf {
+    static constexpr int SIZE = VectorTraits<V>::COUNT;
+    int64_t rows[SIZE];
     int count;
 
-    static RowGroup consecutive(int64_t first, int64_t end) {
-        RowGroup group;
-        group.count = static_cast<int>(min_of<int64_t>(LANES, end - first));
-        for (int lane = 0; lane < LANES; ++lane) group.rows[lane] = min_of<int64_t>(first + lane, end - 1);
+    static RowGroupOf consecutive(int64_t first, int64_t end) {
+        RowGroupOf group;
+        group.count = static_cast<int>(min_of<int64_t>(SIZE, end - first));
+        for (int lane = 0; lane < SIZE; ++lane) group.rows[lane] = min_of<int64_t>(first + lane, end - 1);
         return group;
     }
-    static RowGroup listed(const int32_t *list, int64_t available) {
-        RowGroup group;
-        group.count = static_cast<int>(min_of<int64_t>(LANES, available));
-        for (int lane = 0; lane < LANES; ++lane) group.rows[lane] = list[min_of(lane, group.count - 1)];
+    static RowGroupOf listed(const int32_t *list, int64_t available) {
+        RowGroupOf group;
+        group.count = static_cast<int>(min_of<int64_t>(SIZE, available));
+        for (int lane = 0; lane < SIZE; ++lane) group.rows[lane] = list[min_of(lane, group.count - 1)];
         return group;
     }
 };
+typedef RowGroupOf<vfloat> RowGroup;
 
-template <int WIDTH>
-S3D_INLINE void load_rows(const float *base, const RowGroup &group, vfloat (&values)[WIDTH]) {
-    alignas(64) float staged[WIDTH][LANES];
-    for (int lane = 0; lane < LANES; ++lane) {
+// Arrays are float; lanes may be double.
+template <class V, int WIDTH>
+S3D_INLINE void load_rows(const float *base, const RowGroupOf<V> &group, V (&values)[WIDTH]) {
+    alignas(64) ScalarOf<V> staged[WIDTH][RowGroupOf<V>::SIZE];
+    for (int lane = 0; lane < RowGroupOf<V>::SIZE; ++lane) {
         const float *row = base + group.rows[lane] * WIDTH;
         for (int k = 0; k < WIDTH; ++k) staged[k][lane] = row[k];
     }
-    for (int k = 0; k < WIDTH; ++k) values[k] = load(staged[k]);
+    for (int k = 0; k < WIDTH; ++k) values[k] = load<V>(staged[k]);
 }
 
-template <int WIDTH>
-S3D_INLINE void store_rows(float *base, const RowGroup &group, const vfloat (&values)[WIDTH]) {
-    alignas(64) float staged[WIDTH][LANES];
+template <class V, int WIDTH>
+S3D_INLINE void store_rows(float *base, const RowGroupOf<V> &group, const V (&values)[WIDTH]) {
+    alignas(64) ScalarOf<V> staged[WIDTH][RowGroupOf<V>::SIZE];
     for (int k = 0; k < WIDTH; ++k) store(staged[k], values[k]);
     for (int lane = 0; lane < group.count; ++lane) {
         float *row = base + group.rows[lane] * WIDTH;
-        for (int k = 0; k < WIDTH; ++k) row[k] = staged[k][lane];
+        for (int k = 0; k < WIDTH; ++k) row[k] = static_cast<float>(staged[k][lane]);
     }
 }
 
