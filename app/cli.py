@@ -21,6 +21,7 @@ COMMANDS = {
     "inspect": "Say what is in a capture and what to mend",
     "partition": "Divide a large capture into blocks and draw the map",
     "reconstruct": "Turn a capture, or a folder of photographs, into a Gaussian scene",
+    "merge": "Merge the trained blocks of a run into one scene once more",
     "evaluate": "Measure a reconstruction on photographs it never saw",
     "render": "Make pictures, depth maps or a film from a scene",
     "export": "Write a scene as .ply, .splat or .spz, whole or cropped",

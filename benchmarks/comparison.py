@@ -78,7 +78,7 @@ def reconstruct_in_child(capture: Path, folder: Path, settings: RunSettings) -> 
     config.parent.mkdir(parents=True, exist_ok=True)
     write_text(config, json.dumps(settings_to_record(settings)))
     command = [sys.executable, "-m", "app.cli", "reconstruct", str(capture.resolve()), "--output", str(folder)]
-    peak_bytes, _, code = run_watched([*command, "--config", str(config), "--evaluate", "False"], log)
+    peak_bytes, _, code = run_watched([*command, "--config", str(config), "--no-evaluate"], log)
     if code != 0:
         raise SystemExit(f"{folder}: reconstruct ended with {code}\n{log.read_text()[-2000:]}")
     kept.write_text(str(peak_bytes))

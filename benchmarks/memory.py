@@ -2,6 +2,7 @@
 
 python benchmarks/memory.py                                  # a small synthetic capture
 python benchmarks/memory.py ../shared/data/fox --image-scale 0.5 --iterations 500
+python benchmarks/memory.py ../shared/data/caliterra --image-scale 0.5 --iterations 300 --memory-gb 0.15
 """
 
 import argparse
@@ -33,7 +34,7 @@ with open(sys.argv[1], "w") as log:
     code = process.wait()
 print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, flush=True)
 """
-IMPORTS = "import app.cli, scene3d.training.run"
+IMPORTS = "import app.cli, blocks.run"
 """What a reconstruction loads before it reads anything: its memory is the floor."""
 
 
@@ -44,11 +45,18 @@ def main() -> int:
     parser.add_argument("--iterations", type=int, default=500)
     parser.add_argument("--image-scale", type=float, default=1.0)
     parser.add_argument("--views", type=int, default=24, help="of the synthetic capture")
+    parser.add_argument(
+        "--memory-gb", type=float, help="what it may take above its imports; blocks follow from it"
+    )
     parser.add_argument("--output", type=Path, help="keep the record in this file as well")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         capture = arguments.capture.resolve() if arguments.capture else make_synthetic(Path(scratch), arguments.views)
-        record, code = measure(capture, Path(scratch), arguments.iterations, arguments.image_scale)
+        options = ["--iterations", str(arguments.iterations), "--image-scale", str(arguments.image_scale)]
+        options += [] if arguments.memory_gb is None else ["--memory-gb", str(arguments.memory_gb)]
+        record, code = measure(capture, Path(scratch), options)
+        if arguments.memory_gb is not None:
+            record |= describe_budget(record, int(arguments.memory_gb * 2**30))
     text = json.dumps(record, indent=2)
     print(text)
     if arguments.output:
@@ -63,29 +71,41 @@ def make_synthetic(scratch: Path, num_views: int) -> Path:
     return make_capture(scratch / "synthetic", settings, Quiet())
 
 
-def measure(capture: Path, scratch: Path, iterations: int, image_scale: float) -> tuple[dict[str, Any], int]:
-    """Runs the command and joins its memory with its events."""
+def describe_budget(record: dict[str, Any], budget_bytes: int) -> dict[str, Any]:
+    """Whether the memory given was kept."""
+    above = record["peak_bytes"] - record["imports_only_bytes"]
+    return {"memory_budget_bytes": budget_bytes, "peak_above_imports_bytes": above, "kept": above <= budget_bytes}
+
+
+def measure(capture: Path, scratch: Path, options: list[str]) -> tuple[dict[str, Any], int]:
+    """Runs the command, without the evaluation at its end, and joins its memory with its events."""
     machine = describe_machine()  # before its own work counts as load
     floor_bytes, _, _ = run_watched([sys.executable, "-c", IMPORTS], scratch / "imports.log")
     command = [sys.executable, "-m", "app.cli", "reconstruct", str(capture), "--output", str(scratch / "run")]
-    command += ["--iterations", str(iterations), "--image-scale", str(image_scale)]
+    command += ["--no-evaluate", *options]
     start_s = time.time()
     peak_bytes, samples, code = run_watched(command, scratch / "reconstruct.log")
     record = {
         "schema_version": SCHEMA_VERSION,
         "machine": machine,
         "capture": capture.name,
-        "iterations": iterations,
-        "image_scale": image_scale,
+        "options": options,
         "seconds": round(time.time() - start_s, 1),
         "exit_code": code,
         "peak_bytes": peak_bytes,
         "imports_only_bytes": floor_bytes,
+        "blocks": count_blocks(scratch / "run"),
         "stages": peak_by_stage(list(read_events(scratch / "run" / "events.jsonl")), samples),
     }
     if code != 0:
         record["output"] = (scratch / "reconstruct.log").read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
     return record, code
+
+
+def count_blocks(run: Path) -> int:
+    """Blocks that the run was divided into; 1 for a scene in one piece."""
+    plan = run / "plan.json"
+    return len(json.loads(plan.read_text(encoding="utf-8"))["blocks"]) if plan.is_file() else 1
 
 
 def run_watched(command: list[str], log: Path) -> tuple[int, list[tuple[float, int]], int]:

@@ -1,25 +1,27 @@
 """Owns the free-space audit: Gaussians of one block that hang in air which its neighbours look through.
 
-A block fits its own views. What it leaves in the air where few of them look costs it little; in the merged scene that
-hangs before its neighbour's ground. Views that two or more blocks were trained with can tell, in two steps.
+What a block leaves in the air where few of its own views look costs it little; in the merged scene it hangs before the
+neighbour's ground. Views that two or more blocks were trained with can tell, in two steps.
 
-1. *Suspects.* Such a view is rendered from what the blocks own, merged, and from each block's full model with all its
+1. *Suspects.* Such a view is rendered from what its blocks own, merged, and from each block's full model with all its
    surroundings. A Gaussian is suspect where the merged surface lies more than `audit_tolerance` before the nearest
-   surface that any other of these blocks sees, and so does the Gaussian itself (what lies behind a floater is not
-   blamed for it); with blending weight above `audit_weight` in at least `audit_min_views` views; and with over half of
-   its weight at pixels of which another block says anything. Its own block is no witness: it would confirm what it
-   made. That is why the weight is not compared with the total: measured on planted floaters, 5 of 80 were found then,
-   against 51 to 80.
-2. *Judgement.* A neighbour sees its surroundings coarsely, so it also looks through real things. Photographs decide:
-   each view is rendered with and without all suspects, and the change of error at each pixel is laid on them by their
-   weight there. Who makes photographs worse is removed, after the rest has been acquitted and the judgement was
-   repeated without it. The first-order effect of opacity on the error, which the same pass could give, found 48 of 80
-   floaters instead of 80 and kept 112 real Gaussians fewer: an opaque surface has next to no gradient, and the error's
-   gradient cannot know what stands behind. If the views get worse by more than `MAX_LOSS_DB`, nothing is removed.
+   surface that any other of these blocks sees, and so does its own centre (what lies behind a floater is not blamed for
+   it); with weight above `audit_weight` in at least `audit_min_views` views; and with over half of its weight at pixels
+   of which another block says anything. Its own block is no witness: it confirms what it made. Compared with the total
+   weight instead, 5 of 80 planted floaters were found; and where blocks spoke only of surfaces they own, 51.
+2. *Judgement.* A block sees its surroundings coarsely, so it also looks through real things. Photographs decide: views
+   are rendered with and without all suspects, and the change of error at each pixel is laid on them by their weight
+   there. Who makes photographs worse is removed. If all of these together make the views worse by more than
+   `MAX_LOSS_DB`, nothing is.
 
-Without photographs two cautious rules stand in: blocks only speak of surfaces that they own, for there they saw best,
-and what makes up half of any pixel of its own block's images is taken for a surface. That still finds half-transparent
-floaters, but hardly any opaque one.
+Measured on a town of 5,349 Gaussians with 80 floaters planted near the face, half of them half-transparent: all 80 and
+no other are removed. With two buildings missing in the neighbour's model there are 183 real suspects, of whom 159 are
+acquitted. The first-order effect of opacity on the error, as judge, finds 69 floaters and condemns 113 real Gaussians:
+the error's slope does not know how far it is to the next surface. On blocks trained from 63 photographs of a town 33 of
+40 planted floaters are found with two views each, 28 with three; the rest hides from the shared views.
+
+Without photographs two cautious rules stand in: blocks speak only of surfaces that they own, for there they saw best;
+and what makes up half of any pixel of its own block's images counts as a surface, which saves opaque floaters too.
 
 What no shared view shows is not audited. Blocks are loaded view by view, a few at a time; of all blocks together ten
 bytes per Gaussian are kept.

@@ -8,8 +8,8 @@ from blocks.cut_choices import Ground
 from blocks.rectangle import Rectangle, rectangles_of
 from blocks.visibility import count_seen, views_of_spans
 
-FINEST = 3
-"""Grids of up to this many times the wanted cells are tried where small cells had to be merged."""
+MAX_GRIDS = 8
+"""Grids that are tried, each with one cell more, where small cells had to be merged."""
 
 
 def cut_into_grid(ground: Ground, rectangle: Rectangle, num_cells: int) -> Tree:
@@ -19,7 +19,7 @@ def cut_into_grid(ground: Ground, rectangle: Rectangle, num_cells: int) -> Tree:
     cells that are not too many.
     """
     best: Tree = 0
-    for number in range(num_cells, FINEST * num_cells + 1):
+    for number in range(num_cells, num_cells + MAX_GRIDS):
         tree = _without_small(ground, rectangle, _regular(rectangle, number))
         found = len(leaves_of(tree))
         if len(leaves_of(best)) < found <= num_cells:

@@ -18,11 +18,15 @@ class MergeSettings:
     audit_weight: float = 0.5
     """Blending weight in the air, summed over a view's pixels, above which the view speaks against a Gaussian."""
 
-    audit_min_views: int = 3
+    audit_min_views: int = 2
     """So many views must speak against a Gaussian."""
 
     audit_max_side_px: int = 400
     """Views are looked at with no side longer than this."""
+
+    refine_iterations: int = 300
+    """Iterations for each block, after the crop, in which Gaussians at its seams learn to fit what the neighbours have
+    put beside them; 0 for none."""
 
     max_resident_blocks: int = 4
     """At most so many blocks are in memory at once while views are looked at."""

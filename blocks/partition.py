@@ -137,9 +137,9 @@ def cut_region(ground: Ground, rectangle: Rectangle) -> Tree:
     if settings.blocks is not None and found < settings.blocks:
         what = (
             f"{settings.blocks} blocks are not possible: each needs {settings.min_views} views and "
-            f"{settings.min_points:,} sparse points of its own; {found} are possible"
+            f"{settings.min_points:,} sparse points of its own, and only {found} can be made"
         )
-        raise InputError(what, remedy=f"ask for {found} blocks, or lower min_views or min_points")
+        raise InputError(what, remedy=f"ask for at most {found}, or lower min_views or min_points")
     return tree
 
 

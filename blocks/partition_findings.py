@@ -57,7 +57,7 @@ def look_at_views(names: Sequence[str], num_seen: Int[np.ndarray, "v"], assigned
     unused = ~assigned.any(axis=0) & ~blind
     findings = []
     for views, what in ((blind, "see no sparse point"), (unused, "see no point of any block")):
-        found = [names[index] for index in np.flatnonzero(views)]
+        found = [names[index] for index in np.flatnonzero(views).tolist()]
         if found:
             shown = ", ".join(found[:MAX_NAMES]) + (", ..." if len(found) > MAX_NAMES else "")
             findings.append(f"{len(found)} of {len(names)} training views {what} and belong to no block: {shown}")

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from blocks.plan import BlockPlan
+from blocks.plan import FAR, BlockPlan
 from blocks.settings import RunSettings
 from scene3d.data.capture import Capture
 from scene3d.events import Quiet, Reporter
@@ -18,6 +18,10 @@ from scene3d.training.field import ExplicitField
 from scene3d.training.hooks import Surroundings
 from scene3d.training.preparation import choose_device, find_scene_scale, make_terms, open_photos
 from scene3d.training.trainer import Trainer
+
+
+REACH_SIGMAS = 2.0
+"""So many standard deviations from its centre a Gaussian still shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,8 +79,25 @@ def refine_seam(job: SeamJob, settings: RunSettings, *, reporter: Reporter | Non
 
 
 def find_seam(plan: BlockPlan, gaussians: Gaussians) -> Bool[Tensor, "n"]:
-    """Which lie within a margin of a face between two blocks."""
-    return torch.from_numpy(plan.in_seam_band(np.asarray(gaussians.means.double().cpu().numpy())))
+    """Which lie within a margin of another block's ground, or reach into it.
+
+    Those that reach across matter as much as those that lie near: where points are sparse Gaussians are large, and
+    what the block's own training had beside them is gone after the crop.
+    """
+    means = gaussians.means.double().cpu().numpy()
+    owners = plan.owners(means)
+    margins = np.array([block.cell.margin for block in plan.blocks] + [(0.0, 0.0)])[owners]  # FAR, -1, has none
+    extents = REACH_SIGMAS * gaussians.scales.amax(dim=1).double().cpu().numpy()
+    reach = np.maximum(margins, extents[:, None])
+    near = np.zeros(len(means), bool)
+    axes = plan.frame.to_world(np.eye(2)) - plan.frame.center
+    for number, axis in enumerate(axes):
+        for sign in (-1.0, 1.0):
+            moved = means.copy()
+            moved[:, :2] += sign * reach[:, number : number + 1] * axis
+            there = plan.owners(moved)
+            near |= (there != owners) & (there != FAR)
+    return torch.from_numpy(near & (owners != FAR))
 
 
 def _refining(settings: RunSettings, num_gaussians: int) -> RunSettings:

@@ -90,6 +90,7 @@ def _from_tracks(
     observations = Observations(num_views=len(train), offsets=points.track_offsets, views=renumber[points.track_views])
     centers = np.stack([capture.views[i].camera.center for i in train])
     good = np.flatnonzero(well_seen(points))
+    good = good if len(good) >= MIN_POINTS else np.arange(len(points))
     good = good[:: max(1, -(-len(good) // MAX_TRUSTED))]
     sure = good[_have_baseline(points.positions, observations, centers, good)]
     return Survey(
@@ -122,7 +123,9 @@ def _have_baseline(
 
 def _by_projection(cameras: Sequence[Camera], points: SparsePoints, num_pixels: Int[np.ndarray, "v"]) -> Survey:
     positions = points.positions
-    findings = ["no tracks: which view sees which point was found by projection, and nothing hides a point"]
+    num_tracked = np.count_nonzero(points.track_lengths)
+    known = f"only {num_tracked} points have a track" if num_tracked else "there are no tracks"
+    findings = [f"{known}: which view sees which point was found by projection, as if nothing hid it"]
     if len(positions) < MIN_POINTS:
         findings = [
             f"only {len(positions)} points: divided by {NUM_RANDOM_POINTS:,} random ones in front of the cameras"

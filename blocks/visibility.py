@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt
@@ -139,20 +139,25 @@ def _count_loads(observations: Observations, assigned: Bool[np.ndarray, "g v"]) 
     kind = next(kind for kind in (np.uint16, np.uint32, np.uint64) if num_groups <= 8 * kind().itemsize)
     bits = np.left_shift(np.ones(num_groups, kind), np.arange(num_groups, dtype=kind))
     words = np.bitwise_or.reduce(np.where(assigned, bits[:, None], kind(0)), axis=0)
-    halves = np.zeros((kind().itemsize // 2, 1 << 16), np.int64)
+    patterns = _patterns(min(num_groups, 16))
+    halves = np.zeros((-(-num_groups // 16), len(patterns)), np.int64)
     for _, lengths, views in observations.in_parts(observations.rows_seen_by(np.asarray(assigned.any(axis=0)))):
         joined = np.bitwise_or.reduceat(words[views], np.cumsum(lengths) - lengths)
         _count_patterns(joined, halves)
-    patterns = np.arange(1 << 16)
-    table = (patterns[:, None] >> np.arange(16)) & 1  # [patterns, bits]
-    return (halves @ table).reshape(-1)[:num_groups]
+    return (halves @ patterns).reshape(-1)[:num_groups]
+
+
+@cache
+def _patterns(num_bits: int) -> Int[np.ndarray, "p k"]:
+    """The bits of all numbers of some bits, lowest first."""
+    return (np.arange(1 << num_bits)[:, None] >> np.arange(num_bits)) & 1
 
 
 def _count_patterns(words: UInt[np.ndarray, "n"], halves: Int[np.ndarray, "h p"]) -> None:
     """Add up how often each pattern of 16 bits occurs: much cheaper than looking at every bit of every word."""
     for half, counts in enumerate(halves):
         pattern = (words >> words.dtype.type(16 * half)).astype(np.uint16)
-        counts += np.bincount(pattern, minlength=1 << 16)
+        counts += np.bincount(pattern, minlength=len(counts))
 
 
 def views_of_spans(

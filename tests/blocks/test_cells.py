@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from blocks.cells import Cell, Cut, GroundFrame, find_leaves, leaves_of, tree_from_record, tree_to_record
+from blocks.rectangle import Rectangle, rectangles_of, tree_from_rectangles
 from scene3d.errors import InputError
 from scene3d.seeding import make_numpy_generator
 
@@ -80,3 +81,24 @@ def test_empty_cells_are_refused(changes):
 
 def test_cells_survive_their_record():
     assert Cell.from_record(make_cell().to_record()) == make_cell()
+
+
+def test_rectangles_without_a_straight_cut_between_them_are_no_tree():
+    pinwheel = [
+        Rectangle((0.0, 0.0), (2.0, 1.0)),
+        Rectangle((2.0, 0.0), (3.0, 2.0)),
+        Rectangle((1.0, 2.0), (3.0, 3.0)),
+        Rectangle((0.0, 1.0), (1.0, 3.0)),
+        Rectangle((1.0, 1.0), (2.0, 2.0)),
+    ]
+    with pytest.raises(InputError, match="leaves 5 rectangles whole"):
+        tree_from_rectangles(pinwheel)
+
+
+def test_the_tree_of_rectangles_gives_them_back():
+    tree = Cut(0, 1.0, Cut(1, 2.0, 0, 1), Cut(1, -2.0, Cut(0, 3.0, 2, 3), 4))
+    around = Rectangle((-4.0, -4.0), (4.0, 4.0))
+    rectangles = rectangles_of(tree, around)
+    found = tree_from_rectangles(rectangles)
+    assert sorted(leaves_of(found)) == [0, 1, 2, 3, 4]
+    assert rectangles_of(found, around) == rectangles

@@ -1,6 +1,7 @@
 """BlockGaussian's published partition of Mill-19 rubble: its rectangles, two of its point clouds, and its spread."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_points_on_shared_faces_belong_to_one_block_and_not_to_two(rectangles):
     uv = np.concatenate(faces)
     # The published corners agree to rounding only, hence the slack of the inclusive rule.
     held = inclusive_owners(cells, uv, 1e-6)
-    assert (held >= 2).sum() == 8_000  # 16 of the 28 faces have a neighbour behind them
+    assert (held >= 2).sum() == 8_500  # 17 of the 28 faces have a neighbour behind them
     assert (find_leaves(tree, uv) >= 0).all()
     assert len(find_leaves(tree, uv)) == len(uv)
 
@@ -100,16 +101,20 @@ def test_its_clouds_are_divided_without_tracks(rectangles, block):
     (u0, v0), (u1, v1) = cells[block].low, cells[block].high
     grid = np.stack(np.meshgrid(np.linspace(u0, u1, 8), np.linspace(v0, v1, 8)), axis=-1).reshape(-1, 2)
     places = (frame.to_world(grid) - middle[:2]) / unit
-    plan = divide_trackless(make_capture([nadir_camera(place, 1.0) for place in places], None), positions)
+    capture = without_tracks(make_capture([nadir_camera(place, 1.0) for place in places], None), positions)
+    plan = make_plan(capture, everyone(capture), PartitionSettings(blocks=4))
     owners = plan.owners(positions)
     assert len(plan.blocks) == 4
     assert set(owners.tolist()) <= {-1, 0, 1, 2, 3}
     sizes = np.bincount(owners[owners >= 0], minlength=4)
     assert sizes.min() > 200
-    assert {view for each in plan.blocks for view in each.views} == set(range(64))
+    # No view is lost without a word: at the corners some see nothing, or nothing but loners.
+    lost = set(range(64)) - {view for each in plan.blocks for view in each.views}
+    assert len(lost) < 6
+    assert all(plan.views[view] in " ".join(plan.findings) for view in lost)
 
 
-def divide_trackless(capture: Capture, positions: np.ndarray):
+def without_tracks(capture: Capture, positions: np.ndarray) -> Capture:
     points = SparsePoints(
         positions=positions,
         colors=np.zeros((len(positions), 3), np.uint8),
@@ -117,5 +122,4 @@ def divide_trackless(capture: Capture, positions: np.ndarray):
         track_offsets=np.zeros(len(positions) + 1, np.int64),
         track_views=np.zeros(0, np.int64),
     )
-    capture = Capture(root=capture.root, views=capture.views, points=points)
-    return make_plan(capture, everyone(capture), PartitionSettings(blocks=4))
+    return replace(capture, points=points)

@@ -135,6 +135,18 @@ def test_without_tracks_projection_finds_the_same():
     assert np.array_equal(survey.observations.views, tracked.observations.views)
 
 
+def test_a_handful_of_tracks_is_none():
+    capture = flight(2000)
+    points = capture.points
+    tracked = np.flatnonzero(points.track_lengths)[:50]
+    lengths = np.where(np.isin(np.arange(len(points)), tracked), points.track_lengths, 0)
+    kept = np.repeat(lengths > 0, points.track_lengths)
+    few = replace(points, track_offsets=np.concatenate([[0], np.cumsum(lengths)]), track_views=points.track_views[kept])
+    survey = survey_capture(replace(capture, points=few), everyone(capture))
+    assert "only 50 points have a track" in survey.findings[0]
+    assert len(survey.positions) > 1000
+
+
 def test_many_points_without_tracks_are_thinned(monkeypatch):
     monkeypatch.setattr("blocks.survey.MAX_PROJECTED", 100_000)
     capture = flight(2000)

@@ -26,6 +26,7 @@ def test_the_tutorial_works_as_written(tmp_path: Path, monkeypatch: pytest.Monke
         assert main(words) == 0, " ".join(words)
     for product in ("run/report.html", "run/merged/scene.ply"):
         assert (tmp_path / "town" / product).is_file()
-    for product in ("first/eval/metrics.json", "first/report.html", "clean.ply", "scene.spz", "orbit.gif"):
+    for product in ("first/eval/metrics.json", "first/report.html", "clean.ply", "scene.spz", "orbit.gif", "plan.png"):
         assert (tmp_path / "town" / product).is_file(), product
+    assert len(list((tmp_path / "town" / "large" / "blocks").iterdir())) == 2
     assert list((tmp_path / "town" / "pictures").rglob("*.png"))
