@@ -7,8 +7,9 @@ neighbour's ground. Views that two or more blocks were trained with can tell, in
    surroundings. A Gaussian is suspect where the merged surface lies more than `audit_tolerance` before the nearest
    surface that any other of these blocks sees, and so does its own centre (what lies behind a floater is not blamed for
    it); with weight above `audit_weight` in at least `audit_min_views` views; and with over half of its weight at pixels
-   of which another block says anything. Its own block is no witness: it confirms what it made. Compared with the total
-   weight instead, 5 of 80 planted floaters were found; and where blocks spoke only of surfaces they own, 51.
+   of which another block says anything. Its own block is no witness: it confirms what it made. Witnesses speak of all
+   they see, not only of surfaces they own: on blocks trained from 65 real aerial photographs that found 17 of 20
+   planted floaters that shared views show, and the stricter rule none.
 2. *Judgement.* A block sees its surroundings coarsely, so it also looks through real things. Photographs decide: views
    are rendered with and without all suspects, and the change of error at each pixel is laid on them by their weight
    there. Who makes photographs worse is removed. If all of these together make the views worse by more than
@@ -16,9 +17,9 @@ neighbour's ground. Views that two or more blocks were trained with can tell, in
 
 Measured on a town of 5,349 Gaussians with 80 floaters planted near the face, half of them half-transparent: all 80 and
 no other are removed. With two buildings missing in the neighbour's model there are 183 real suspects, of whom 159 are
-acquitted. The first-order effect of opacity on the error, as judge, finds 69 floaters and condemns 113 real Gaussians:
-the error's slope does not know how far it is to the next surface. On blocks trained from 63 photographs of a town 33 of
-40 planted floaters are found with two views each, 28 with three; the rest hides from the shared views.
+acquitted; the first-order effect of opacity on the error, as judge, finds 69 floaters and condemns 113 real Gaussians,
+because a slope does not tell how far it is to the next surface. In four blocks trained from 63 photographs of a
+synthetic town 33 of 40 planted floaters are found, and 28 if three views have to agree.
 
 Without photographs two cautious rules stand in: blocks speak only of surfaces that they own, for there they saw best;
 and what makes up half of any pixel of its own block's images counts as a surface, which saves opaque floaters too.

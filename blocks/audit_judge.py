@@ -81,8 +81,10 @@ def _judge_view(
 
 
 def _find_photo(photos: PhotoSource, index: int, reporter: Reporter) -> TrainingImage | None:
+    """A photograph that can say something: it can be read, and not all of it is masked out."""
     try:
-        return photos.load(index)
+        photo = photos.load(index)
     except InputError as error:
         reporter.note(f"not compared with its photograph: {error}", level="warning")
         return None
+    return photo if photo.mask is None or bool(photo.mask.any()) else None

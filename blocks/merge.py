@@ -21,7 +21,7 @@ from scene3d.gaussians.gaussians import Gaussians
 from scene3d.io.atomic import write_json
 from scene3d.training.run_folder import RUN_SCHEMA_VERSION, RunFolder
 
-ROWS_AT_ONCE = 1 << 18
+ROWS_AT_ONCE = 1 << 16
 """Gaussians handed on at once, so that little more than one block is ever in memory."""
 
 _RETRAIN = "train it with `scene3d reconstruct --resume`"
@@ -110,20 +110,9 @@ def merge_blocks(
     parts = crops if far is None else [*crops, far]
     removed, audit = audit_blocks(crops, plan, settings, capture=capture, far=far, reporter=reporter)
     kept = {part.owner: part.core & ~removed[part.owner] if part.owner in removed else part.core for part in parts}
-    num_gaussians = sum(int(mask.sum()) for mask in kept.values())
-    reporter.start("write", num_gaussians)
-    record = write_scene_parts(
-        run.merged_scene,
-        _in_rows(parts, kept, plan),
-        plan.world_from_capture,
-        num_gaussians=num_gaussians,
-        sh_degree=max(part.sh_degree for part in parts),
-        middle=plan.middle,
-        radius=plan.radius,
-    )
-    reporter.finish("write", gaussians=num_gaussians)
+    record = _write_scene(run, plan, parts, kept, reporter)
     result = MergeResult(
-        num_gaussians=num_gaussians,
+        num_gaussians=record["num_gaussians"],
         num_far=0 if far is None else int(far.core.sum()),
         blocks=tuple(_describe(plan, crop, int((crop.core & ~kept[crop.owner]).sum())) for crop in crops),
         holes=holes,
@@ -134,12 +123,25 @@ def merge_blocks(
     return result
 
 
-def _in_rows(parts: Sequence[Crop], kept: Mapping[int, Bool[Tensor, "_"]], plan: BlockPlan) -> Iterator[Gaussians]:
-    """All Gaussians of the merged scene, in the order of the blocks."""
+def _write_scene(
+    run: RunFolder, plan: BlockPlan, parts: Sequence[Crop], kept: Mapping[int, Bool[Tensor, "_"]], reporter: Reporter
+) -> dict[str, Any]:
+    """Writes what is kept of all parts, in their order; returns the record of the file."""
+    num_gaussians = sum(int(mask.sum()) for mask in kept.values())
     sh_degree = max(part.sh_degree for part in parts)
-    for part in parts:
-        # A function of its own: its local names, and the block with them, are gone when the next block is loaded.
-        yield from _rows_of(part, kept[part.owner], plan, sh_degree)
+    reporter.start("write", num_gaussians)
+    record = write_scene_parts(
+        run.merged_scene,
+        # A generator each: its local names, and the block with them, are gone when the next block is loaded.
+        (rows for part in parts for rows in _rows_of(part, kept[part.owner], plan, sh_degree)),
+        plan.world_from_capture,
+        num_gaussians=num_gaussians,
+        sh_degree=sh_degree,
+        middle=plan.middle,
+        radius=plan.radius,
+    )
+    reporter.finish("write", gaussians=num_gaussians)
+    return record
 
 
 def _rows_of(part: Crop, kept: Bool[Tensor, "n"], plan: BlockPlan, sh_degree: int) -> Iterator[Gaussians]:

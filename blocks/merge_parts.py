@@ -115,14 +115,14 @@ def crop_far(run: RunFolder, plan: BlockPlan) -> Crop | None:
         raise InputError("was fitted under another plan", where=folder, remedy=remedy)
     path, sha256 = folder / "far.safetensors", str(record.get("far_sha256"))
     gaussians = load_gaussians(path, expected_sha256=sha256)
-    check_usable(gaussians)
+    check_usable(gaussians, path)
     core = torch.from_numpy(plan.owners(gaussians.means.double().numpy()) == FAR)
     dropped = len(core) - int(core.sum())
     degree = gaussians.sh_degree
     return Crop(owner=FAR, path=path, sha256=sha256, core=core, num_margin=0, num_auxiliary=dropped, sh_degree=degree)
 
 
-def check_usable(gaussians: Gaussians) -> None:
+def check_usable(gaussians: Gaussians, path: Path) -> None:
     """The gate before merging: one number that is not finite in a block means that none of it can be trusted.
 
     Raises:
@@ -130,10 +130,10 @@ def check_usable(gaussians: Gaussians) -> None:
     """
     num_bad = int((~finite_mask(gaussians)).sum())
     if num_bad:
-        raise InputError(f"{num_bad:,} of {len(gaussians):,} Gaussians are not finite")
+        raise InputError(f"{num_bad:,} of {len(gaussians):,} Gaussians are not finite", where=path)
     num_turnless = int((gaussians.quats.double().norm(dim=1) < _SMALLEST_QUAT_NORM).sum())
     if num_turnless:
-        raise InputError(f"{num_turnless:,} of {len(gaussians):,} rotations have length zero")
+        raise InputError(f"{num_turnless:,} of {len(gaussians):,} rotations have length zero", where=path)
 
 
 def pad_sh(gaussians: Gaussians, sh_degree: int) -> Gaussians:
@@ -149,7 +149,7 @@ def _crop_block(folder: BlockFolder, record: Mapping[str, Any] | None, plan: Blo
         raise InputError(_failure_of(folder))
     sha256 = str(record.get("scene_sha256"))
     gaussians = load_gaussians(folder.scene, expected_sha256=sha256)
-    check_usable(gaussians)
+    check_usable(gaussians, folder.scene)
     points = gaussians.means.double().numpy()
     core = plan.owners(points) == index
     if not core.any():

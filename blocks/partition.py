@@ -6,7 +6,8 @@ import time
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from blocks.cells import Cell, Tree, leaves_of
+from blocks.cells import Cell, Tree, find_leaves, leaves_of
+from blocks.coverage import add_needed_views
 from blocks.cut_choices import Ground, OpenCell
 from blocks.cutting import cut_ground, divide_at_middle, divide_by_load
 from blocks.grid import cut_into_grid
@@ -161,6 +162,7 @@ def _make_blocks(
     sizes = np.array([len(each) for each in rows])
     counts = count_seen(observations, rows)
     assigned = _assign_views(counts, sizes, observations.num_seen, settings)
+    assigned = add_needed_views(observations, find_leaves(tree, ground.uv), assigned)
     loads = count_loads(observations, assigned) * survey.thinning
     shares = counts / np.maximum(observations.num_seen, 1)[:, None]
     pixels = np.where(assigned.T, shares * survey.num_pixels[:, None], 0.0).sum(axis=0)

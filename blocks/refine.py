@@ -19,7 +19,6 @@ from scene3d.training.hooks import Surroundings
 from scene3d.training.preparation import choose_device, find_scene_scale, make_terms, open_photos
 from scene3d.training.trainer import Trainer
 
-
 REACH_SIGMAS = 2.0
 """So many standard deviations from its centre a Gaussian still shows."""
 

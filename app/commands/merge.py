@@ -80,7 +80,7 @@ def find_capture(
 
 def format_table(result: "MergeResult") -> str:
     """One line for each block that was merged."""
-    rows = [("block", "views", "points", "load", "kept", "dropped", "removed", "seconds")]
+    rows: list[tuple[str, ...]] = [("block", "views", "points", "load", "kept", "dropped", "removed", "seconds")]
     for block in result.blocks:
         counts = (block.num_views, block.num_points, block.load, block.num_kept, block.num_dropped, block.num_removed)
         seconds = "-" if block.train_seconds is None else f"{block.train_seconds:,.0f}"

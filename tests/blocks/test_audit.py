@@ -1,7 +1,7 @@
 """The free-space audit: planted floaters go, the town stays, and nothing is removed that photographs show."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +214,24 @@ def test_photographs_that_cannot_be_read_acquit(place: Place, tmp_path: Path) ->
     assert audited.report.num_removed == 0 < audited.report.num_suspects
     notes = [str(event["message"]) for event in read_events(tmp_path / "events.jsonl") if event["event"] == "note"]
     assert any("is damaged" in note for note in notes)
+
+
+class Masked(Photographs):
+    """Photographs of which only the pixels of a mask count."""
+
+    def __init__(self, photographs: Photographs, mask: torch.Tensor) -> None:
+        self.images, self.cameras, self.mask = photographs.images, photographs.cameras, mask
+
+    def load(self, index: int) -> TrainingImage:
+        return replace(super().load(index), mask=self.mask)
+
+
+def test_only_the_pixels_of_the_mask_judge(place: Place, tmp_path: Path) -> None:
+    everything = torch.ones(place.photographs.images[0].shape[:2], dtype=torch.bool)
+    blind = run_audit(place, tmp_path, planted(0.95), photos=Masked(place.photographs, ~everything))
+    assert (blind.report.num_removed, blind.report.psnr_before_db) == (0, None)
+    audited = run_audit(place, tmp_path, planted(0.95), photos=Masked(place.photographs, everything))
+    assert audited.removed_floaters().mean() >= 0.8
 
 
 @pytest.mark.parametrize("lacking", ["wish", "capture", "views"])
