@@ -111,9 +111,7 @@ def audit_blocks(
     scene = AuditScene(plan=plan, crops={crop.owner: crop for crop in crops}, shelf=shelf, views=views)
     with_photos = photos is not None or any(capture.views[view.index].image_path.is_file() for view in views)
     evidence = gather_evidence(scene, settings, cautious=not with_photos, reporter=reporter)
-    suspects = {
-        owner: each.suspects(scene.crops[owner].core, settings.audit_min_views) for owner, each in evidence.items()
-    }
+    suspects = {owner: each.suspects(settings.audit_min_views) for owner, each in evidence.items()}
     if not with_photos:
         reporter.note("there are no photographs: only what is no surface anywhere is removed", level="warning")
         return _report(scene, suspects, _spare_surfaces(suspects, evidence), None)

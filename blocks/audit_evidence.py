@@ -39,9 +39,9 @@ class Evidence:
     strongest: Float[Tensor, "n"] | None
     """Largest blending weight in the block's own model; None unless asked for."""
 
-    def suspects(self, core: Bool[Tensor, "n"], min_views: int) -> Bool[Tensor, "n"]:
-        """Gaussians that enough views speak against."""
-        return core & (self.num_views >= min_views) & (self.in_air > MIN_AIR_SHARE * self.witnessed)
+    def suspects(self, min_views: int) -> Bool[Tensor, "n"]:
+        """Gaussians that enough views speak against; they are the block's own, for no others were looked at."""
+        return (self.num_views >= min_views) & (self.in_air > MIN_AIR_SHARE * self.witnessed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

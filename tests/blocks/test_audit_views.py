@@ -150,6 +150,6 @@ def test_what_lies_behind_a_floater_is_not_blamed_for_it(tmp_path: Path) -> None
     shelf = BlockShelf(crops.values(), sh_degree=0, max_resident=1)
     scene = AuditScene(plan=plan, crops=crops, shelf=shelf, views=views)
     evidence = gather_evidence(scene, MergeSettings(), cautious=False, reporter=Quiet())
-    suspects = [evidence[owner].suspects(crops[owner].core, 3) for owner in (0, 1)]
+    suspects = [evidence[owner].suspects(3) for owner in (0, 1)]
     assert suspects[0].nonzero()[:, 0].tolist() == [len(town)]
     assert not suspects[1].any()
