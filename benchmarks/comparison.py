@@ -52,6 +52,7 @@ def compare(
     capture: Path, variants: list[Variant], overrides: Mapping[str, Any], scratch: Path, pictures: Path | None
 ) -> dict[str, Any]:
     """Reconstructs every variant in a process of its own, then measures all at the seams of the first."""
+    scratch.mkdir(parents=True, exist_ok=True)
     floor_bytes, _, _ = run_watched([sys.executable, "-c", IMPORTS], scratch / "imports.log")
     rows = []
     for variant in variants:
@@ -66,7 +67,8 @@ def compare(
     if pictures is not None:
         draw_seam(capture, [scratch / "single", scratch / "blocks"], overrides, pictures / f"seam_{capture.name}.jpg")
         shutil.copyfile(scratch / "blocks" / "plan.png", pictures / f"plan_{capture.name}.png")
-    return {"capture": capture.name, "imports_only_bytes": floor_bytes, "variants": rows}
+    seed = overrides.get("seed", 0)
+    return {"capture": capture.name, "seed": seed, "imports_only_bytes": floor_bytes, "variants": rows}
 
 
 def reconstruct_in_child(capture: Path, folder: Path, settings: RunSettings) -> int:

@@ -45,9 +45,7 @@ def main() -> int:
     parser.add_argument("--iterations", type=int, default=500)
     parser.add_argument("--image-scale", type=float, default=1.0)
     parser.add_argument("--views", type=int, default=24, help="of the synthetic capture")
-    parser.add_argument(
-        "--memory-gb", type=float, help="what it may take above its imports; blocks follow from it"
-    )
+    parser.add_argument("--memory-gb", type=float, help="what it may take above its imports; blocks follow from it")
     parser.add_argument("--output", type=Path, help="keep the record in this file as well")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("captures", nargs="*")
     parser.add_argument("--iterations", type=int, nargs="+", default=[2000])
     parser.add_argument("--image-scale", type=float, default=0.5)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="with --blocks, one comparison for each")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting, JSON value")
     parser.add_argument("--keep", type=Path, help="keep the run folders below this folder")
     parser.add_argument("--output", type=Path)
@@ -97,7 +97,7 @@ def main() -> None:
 
 def read_overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """Settings that differ from the defaults."""
-    overrides: dict[str, Any] = {"image_scale": arguments.image_scale, "seed": arguments.seed}
+    overrides: dict[str, Any] = {"image_scale": arguments.image_scale, "seed": arguments.seed[0]}
     for assignment in arguments.set:
         key, value = assignment.split("=", 1)
         target = overrides
@@ -131,9 +131,10 @@ def compare_all(arguments: argparse.Namespace, overrides: dict[str, Any], keep: 
     comparisons = []
     for name in arguments.captures:
         capture = find_capture(name)
-        folder = keep / f"{capture.name}_{arguments.iterations[0]}_{arguments.blocks}_blocks"
-        folder.mkdir(parents=True, exist_ok=True)
-        comparisons.append(compare(capture, variants, overrides, folder, arguments.pictures))
+        for seed in arguments.seed:
+            folder = keep / f"{capture.name}_{arguments.iterations[0]}_{arguments.blocks}_blocks_{seed}"
+            pictures = arguments.pictures if seed == arguments.seed[0] else None
+            comparisons.append(compare(capture, variants, {**overrides, "seed": seed}, folder, pictures))
     return comparisons
 
 

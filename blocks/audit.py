@@ -51,7 +51,7 @@ MAX_LOSS_DB = 0.05
 SURFACE_WEIGHT = 0.5
 """Without photographs, what makes up this much of any pixel of its own block's images is taken for a surface."""
 
-PHOTO_BYTES = 512 << 20
+PHOTO_BYTES = 64 << 20
 """Memory for decoded photographs."""
 
 

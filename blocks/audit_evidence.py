@@ -109,19 +109,18 @@ def _weigh_layers(
     Each layer is judged by the nearest surface of the other blocks only: its own block would confirm what it made.
     """
     merged = Gaussians.concatenate([layer.gaussians for layer in layers])
-    ones, image, depth = weigh(merged, camera, 3 * len(layers))
     nearness = 1 - settings.audit_tolerance
-    masks = []
-    for place in range(len(layers)):
-        others = torch.stack([*surfaces[:place], *surfaces[place + 1 :]]).amin(dim=0)
-        before = depth < nearness * others
-        masks += [before & others.isfinite(), before / others, others.isfinite()]
-    weights = torch.autograd.grad(image, ones, torch.stack([mask.float() for mask in masks], dim=-1))[0]
     depths = depths_of(merged, camera)
     start = 0
     for place, layer in enumerate(layers):
+        # Three channels at a time: the backward pass keeps them for every Gaussian in every tile it reaches.
+        ones, image, depth = weigh(merged, camera, 3)
+        others = torch.stack([*surfaces[:place], *surfaces[place + 1 :]]).amin(dim=0)
+        before = depth < nearness * others
+        masks = torch.stack([(before & others.isfinite()).float(), before / others, others.isfinite().float()], dim=-1)
+        weights = torch.autograd.grad(image, ones, masks)[0]
         rows = slice(start, start := start + len(layer.rows))
-        in_air, over_surface, witnessed = weights[rows, 3 * place : 3 * place + 3].unbind(dim=1)
+        in_air, over_surface, witnessed = weights[rows].unbind(dim=1)
         # Of all that such a pixel shows, only what itself lies before the surface hangs in the air.
         in_air = in_air.where(depths[rows] * over_surface < nearness * in_air, 0)
         evidence = found[layer.owner]

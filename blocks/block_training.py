@@ -12,19 +12,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from blocks.block_folder import BlockFolder, save_block
-from blocks.global_stage import Shared, thin_points
+from blocks.global_stage import Shared, block_exposure, thin_points
 from blocks.plan import FAR, BlockPlan
 from blocks.settings import RunSettings
 from blocks.survey import find_projected
 from scene3d.data.capture import Capture, SparsePoints
-from scene3d.errors import InputError
 from scene3d.events import Reporter
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.io.checkpoint import save_checkpoint
-from scene3d.training.exposure import Exposure
 from scene3d.training.field import ExplicitField
 from scene3d.training.hooks import Surroundings, TrainingHooks
-from scene3d.training.memory import affordable_gaussians, forget_peak, peak_memory_bytes
+from scene3d.training.memory import affordable_gaussians, forget_peak, peak_memory_bytes, release_memory
 from scene3d.training.preparation import (
     Prepared,
     choose_device,
@@ -52,16 +50,6 @@ class BlockJob:
     shared: Shared
     settings: RunSettings
 
-    @property
-    def views(self) -> list[int]:
-        """Indices of the block's views in the capture."""
-        places = {view.name: index for index, view in enumerate(self.prepared.capture.views)}
-        names = self.plan.views
-        missing = [names[i] for i in self.plan.blocks[self.index].views if names[i] not in places]
-        if missing:
-            raise InputError(f"the capture has no view {missing[0]!r} any more", where=self.prepared.capture.root)
-        return [places[names[i]] for i in self.plan.blocks[self.index].views]
-
 
 def train_block(job: BlockJob, *, resume: bool, reporter: Reporter) -> None:
     """Train one block to its end and keep it; its checkpoints are then no longer needed.
@@ -71,8 +59,10 @@ def train_block(job: BlockJob, *, resume: bool, reporter: Reporter) -> None:
         LimitExceeded: The block does not fit into the memory given.
         InputError: Too few of its photographs can be read.
     """
+    release_memory()
     forget_peak()
-    capture, views = job.prepared.capture, job.views
+    capture = job.prepared.capture
+    views = job.plan.find_views(job.index, capture)
     start = make_block_start(job, views, reporter)
     settings = _settings_for(job, views, len(start))
     loader = open_photos(capture, views, settings)
@@ -144,13 +134,10 @@ def make_surroundings(job: BlockJob, views: Sequence[int], settings: RunSettings
         inside = plan.may_grow(job.index, means.double().cpu().numpy())
         return torch.from_numpy(inside).to(means.device)
 
-    exposure = None
-    if job.shared.affine is not None:
-        exposure = Exposure.fixed(job.shared.affine[list(plan.blocks[job.index].views)], device)
     return Surroundings(
         region=region if settings.block.auxiliary else None,
         backdrop=job.shared.far.to(device) if len(job.shared.far) else None,
-        exposure=exposure,
+        exposure=block_exposure(job.shared, plan, job.index, device),
         terms=make_terms(job.prepared.capture, views, settings, reporter),
         num_views=len(plan.views),
         stage=STAGE,

@@ -43,6 +43,14 @@ class Shared:
     affine: Float[Tensor, "v 3 4"] | None
     """Exposure of each training view, in the order of `BlockPlan.views`; None where exposures are not fitted."""
 
+    @classmethod
+    def nothing(cls) -> "Shared":
+        """No far set and no exposures."""
+        empty = torch.zeros(0, 3)
+        quats, sh = torch.zeros(0, 4), torch.zeros(0, 1, 3)
+        far = Gaussians(means=empty, quats=quats, log_scales=empty, opacity_logits=torch.zeros(0), sh=sh)
+        return cls(far=far, affine=None)
+
 
 def make_shared(
     run: RunFolder, prepared: Prepared, plan: BlockPlan, settings: RunSettings, reporter: Reporter
@@ -51,9 +59,9 @@ def make_shared(
 
     Where nothing lies far outside and exposures are off there is nothing to fit, and no time is spent.
     """
-    record_path = run.shared / "shared.json"
-    if record_path.is_file():
-        return _load(run, read_json_object(record_path), plan)
+    found = load_shared(run, plan)
+    if found is not None:
+        return found
     make_folder(run.shared)
     start, has_far = make_start(prepared.capture, plan, settings)
     far, affine = start.select(torch.zeros(len(start), dtype=torch.bool)), None
@@ -91,6 +99,13 @@ def thin_points(points: SparsePoints, most: int) -> SparsePoints:
     keep = np.zeros(len(points), bool)
     keep[np.linspace(0, len(points) - 1, most).astype(np.int64)] = True
     return points.subset(keep)
+
+
+def block_exposure(shared: Shared, plan: BlockPlan, index: int, device: torch.device) -> Exposure | None:
+    """The exposures of a block's views, in their order, which do not change any more; None where none were fitted."""
+    if shared.affine is None:
+        return None
+    return Exposure.fixed(shared.affine[list(plan.blocks[index].views)], device)
 
 
 def _train(
@@ -142,12 +157,21 @@ def _save(run: RunFolder, plan: BlockPlan, shared: Shared) -> Shared:
     return shared
 
 
-def _load(run: RunFolder, record: dict[str, Any], plan: BlockPlan) -> Shared:
+def load_shared(run: RunFolder, plan: BlockPlan) -> Shared | None:
+    """What the blocks of a run share; None where it was not fitted yet.
+
+    Raises:
+        InputError: It was fitted under another plan, or is damaged.
+    """
+    path = run.shared / "shared.json"
+    if not path.is_file():
+        return None
+    record = read_json_object(path)
     if record.get("schema_version") != SHARED_SCHEMA_VERSION or record.get("plan_sha256") != plan.sha256:
         raise InputError("was made for another plan", where=run.shared, remedy="reconstruct into a new folder")
     affine = None
     if record.get("exposure_sha256"):
-        path = run.shared / "exposure.safetensors"
-        affine = read_tensors(path, expected_sha256=record["exposure_sha256"])["affine"]
+        tensors = read_tensors(run.shared / "exposure.safetensors", expected_sha256=record["exposure_sha256"])
+        affine = tensors["affine"]
     far = load_gaussians(run.shared / "far.safetensors", expected_sha256=str(record["far_sha256"]))
     return Shared(far=far, affine=affine)

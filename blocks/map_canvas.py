@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from blocks.cells import GroundFrame
 
-MAP_WIDTH_PX = 1400
-MAX_MAP_HEIGHT_PX = 1400
+MAP_WIDTH_PX = 1200
+MAX_MAP_HEIGHT_PX = 1200
 HEADER_PX, FOOTER_PX, BORDER_PX = 48, 48, 24
 FINE = 2
 """Everything is drawn this many times as large and scaled down: Pillow draws without smoothing."""

@@ -1,5 +1,6 @@
 """Owns making one scene of trained blocks: each gives what it owns, one is in memory at a time, holes have names."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,14 +12,16 @@ from torch import Tensor
 
 from blocks.audit import AuditReport, audit_blocks
 from blocks.merge_parts import Crop, crop_blocks, crop_far
-from blocks.merge_settings import MergeSettings
 from blocks.plan import BlockPlan
+from blocks.refine_parts import SeamContext, refine_parts
+from blocks.settings import RunSettings
 from scene3d.data.capture import Capture
 from scene3d.errors import InputError
 from scene3d.events import Quiet, Reporter
 from scene3d.exporting import write_scene_parts
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.io.atomic import write_json
+from scene3d.training.memory import release_memory
 from scene3d.training.run_folder import RUN_SCHEMA_VERSION, RunFolder
 
 ROWS_AT_ONCE = 1 << 16
@@ -79,7 +82,7 @@ class MergeResult:
 def merge_blocks(
     run: RunFolder,
     plan: BlockPlan,
-    settings: MergeSettings,
+    settings: RunSettings,
     *,
     capture: Capture | None,
     reporter: Reporter | None = None,
@@ -91,7 +94,8 @@ def merge_blocks(
 
     Args:
         run: Its blocks were trained under this plan.
-        capture: In the plan's world frame; without it nothing can be audited.
+        settings: How they were trained, and how they are merged.
+        capture: In the plan's world frame; without it nothing can be audited, and no seam refined.
         reporter: Hears of the progress.
 
     Raises:
@@ -108,13 +112,22 @@ def merge_blocks(
     if far is None:
         reporter.note("the run has no set of far Gaussians: the scene ends with its blocks", level="warning")
     parts = crops if far is None else [*crops, far]
-    removed, audit = audit_blocks(crops, plan, settings, capture=capture, far=far, reporter=reporter)
+    release_memory()
+    removed, audit = audit_blocks(crops, plan, settings.merge, capture=capture, far=far, reporter=reporter)
     kept = {part.owner: part.core & ~removed[part.owner] if part.owner in removed else part.core for part in parts}
-    record = _write_scene(run, plan, parts, kept, reporter)
+    num_removed = {crop.owner: int((crop.core & ~kept[crop.owner]).sum()) for crop in crops}
+    refined = crops
+    if capture is not None and settings.merge.refine_iterations > 0 and len(crops) > 1:
+        context = SeamContext(run=run, plan=plan, capture=capture, settings=settings)
+        release_memory()
+        refined = refine_parts(context, crops, kept, reporter)
+        kept |= {part.owner: part.core for part in refined}
+    record = _write_scene(run, plan, [*refined, *parts[len(crops) :]], kept, reporter)
+    shutil.rmtree(run.merged_scene.parent / "seams", ignore_errors=True)
     result = MergeResult(
         num_gaussians=record["num_gaussians"],
         num_far=0 if far is None else int(far.core.sum()),
-        blocks=tuple(_describe(plan, crop, int((crop.core & ~kept[crop.owner]).sum())) for crop in crops),
+        blocks=tuple(_describe(plan, crop, num_removed[crop.owner]) for crop in crops),
         holes=holes,
         audit=audit,
         train_seconds=sum(float(crop.record.get("train_seconds") or 0) for crop in crops),

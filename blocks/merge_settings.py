@@ -28,7 +28,7 @@ class MergeSettings:
     """Iterations for each block, after the crop, in which Gaussians at its seams learn to fit what the neighbours have
     put beside them; 0 for none."""
 
-    max_resident_blocks: int = 4
+    max_resident_blocks: int = 3
     """At most so many blocks are in memory at once while views are looked at."""
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from blocks.cells import Cell, GroundFrame, Tree, find_leaves, leaves_of, tree_from_record, tree_to_record
+from scene3d.data.capture import Capture
 from scene3d.errors import InputError
 from scene3d.geometry.similarity import Similarity
 from scene3d.io.atomic import write_json
@@ -97,6 +98,19 @@ class BlockPlan:
         for block in self.blocks:
             band |= block.cell.is_near_shared_face(uv)
         return band
+
+    def find_views(self, block: int, capture: Capture) -> list[int]:
+        """Indices in a capture of the views that a block is trained on.
+
+        Raises:
+            InputError: The capture lacks one of them.
+        """
+        places = {view.name: index for index, view in enumerate(capture.views)}
+        names = [self.views[view] for view in self.blocks[block].views]
+        missing = [name for name in names if name not in places]
+        if missing:
+            raise InputError(f"the capture has no view {missing[0]!r} any more", where=capture.root)
+        return [places[name] for name in names]
 
     def to_record(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -12,12 +12,13 @@ from blocks.merge import Hole, merge_blocks
 from blocks.partition import make_plan
 from blocks.plan import BlockPlan, read_plan, write_plan
 from blocks.plan_map import draw_plan
+from blocks.run_progress import BlockProgress
 from blocks.settings import RunSettings
 from scene3d.data.capture import describe
 from scene3d.errors import Diverged, InputError, LimitExceeded, Scene3dError
-from scene3d.events import EventLog, Figure, Quiet, Reporter, Tee
+from scene3d.events import EventLog, Quiet, Reporter, Tee
 from scene3d.io.atomic import make_folder, write_json
-from scene3d.training.memory import peak_memory_bytes
+from scene3d.training.memory import keep_one_heap, peak_memory_bytes
 from scene3d.training.preparation import Prepared, prepare_training
 from scene3d.training.run import (
     ReconstructResult,
@@ -62,12 +63,14 @@ def reconstruct_run(
         InputError: The capture cannot be used, or the folder is taken.
         Diverged, LimitExceeded: No block could be trained.
     """
+    keep_one_heap()
     run = RunFolder(output)
     prepared = prepare_training(capture_path, settings)
     plan = read_plan(run.plan) if resume and run.plan.is_file() else None
     num_blocks = settings.blocks
     if num_blocks == "auto":
-        num_blocks = 1 if resume and plan is None else choose_num_blocks(prepared.capture, prepared.split, settings)
+        begun_whole = resume and plan is None and run.checkpoints.is_dir()
+        num_blocks = 1 if begun_whole else choose_num_blocks(prepared.capture, prepared.split, settings)
     if num_blocks == 1 and plan is None:
         result = reconstruct(capture_path, output, settings, resume=resume, reporter=reporter, prepared=prepared)
         return RunResult(
@@ -76,8 +79,7 @@ def reconstruct_run(
             train_seconds=result.train_seconds,
             peak_memory_bytes=result.peak_memory_bytes,
         )
-    partition = replace(settings.partition, blocks=num_blocks)
-    return _reconstruct_blocks(run, prepared, plan, replace(settings, partition=partition), resume, reporter or Quiet())
+    return _reconstruct_blocks(run, prepared, plan, settings.in_blocks(num_blocks), resume, reporter or Quiet())
 
 
 def _reconstruct_blocks(
@@ -91,15 +93,15 @@ def _reconstruct_blocks(
     was_there = run.root.exists()
     check_run_folder(run, resume=resume)
     try:
-        plan = plan or make_plan(prepared.capture, prepared.split, settings.partition)
+        plan = plan or _make_plan(prepared, settings)
         with run.locked():
             reporter = Tee(EventLog(run.events), reporter)
             _write_records(run, prepared, plan, settings, reporter)
             shared = make_shared(run, prepared, plan, settings, reporter)
             train_blocks(run, prepared, plan, shared, settings, resume=resume, reporter=reporter)
-            merged = merge_blocks(run, plan, settings.merge, capture=prepared.capture, reporter=reporter)
+            merged = merge_blocks(run, plan, settings, capture=prepared.capture, reporter=reporter)
     except InputError:
-        if not was_there and not run.blocks.exists():
+        if not was_there and run.root.exists() and not run.blocks.exists():
             leave_nothing_behind(run)
         raise
     return RunResult(
@@ -110,6 +112,11 @@ def _reconstruct_blocks(
         num_blocks=len(plan.blocks),
         holes=merged.holes,
     )
+
+
+def _make_plan(prepared: Prepared, settings: RunSettings) -> BlockPlan:
+    exactly = None if settings.blocks == "auto" else settings.blocks
+    return make_plan(prepared.capture, prepared.split, replace(settings.partition, blocks=exactly))
 
 
 def _write_records(
@@ -141,7 +148,7 @@ def train_blocks(
         Diverged, LimitExceeded, InputError: Every block failed; the last reason.
     """
     order = sorted(range(len(plan.blocks)), key=lambda index: -plan.blocks[index].load)
-    progress = BlockProgress(reporter, len(order), settings.iterations)
+    progress = BlockProgress(reporter, STAGE, len(order), settings.iterations)
     failure: Scene3dError | None = None
     num_trained = 0
     for place, index in enumerate(order):
@@ -167,38 +174,3 @@ def _keep_failure(folder: BlockFolder, error: Exception, reporter: Reporter) -> 
     write_json(folder.failure, {"schema_version": FAILURE_SCHEMA_VERSION, "reason": str(spoken)})
     reporter.note(f"block {folder.root.name} failed: {spoken}; the others go on", level="warning")
     return spoken
-
-
-class BlockProgress:
-    """Passes the progress of one block on as progress of the whole run, so that the time left is the run's."""
-
-    def __init__(self, reporter: Reporter, num_blocks: int, iterations: int) -> None:
-        self._reporter = reporter
-        self._num_blocks = num_blocks
-        self._iterations = iterations
-        self._place = -1
-
-    def enter(self, place: int) -> None:
-        """The block at this place of the order begins, or is found finished."""
-        if self._place < 0:
-            self._reporter.start(STAGE, self._num_blocks * self._iterations, step=place * self._iterations)
-        self._place = place
-
-    def close(self) -> None:
-        """The last block is done."""
-        self._reporter.finish(STAGE, block=f"{self._num_blocks} of {self._num_blocks}")
-
-    def start(self, stage: str, total: int, **figures: Figure) -> None:
-        """A stage within a block is none of the run's."""
-
-    def advance(self, stage: str, step: int, **figures: Figure) -> None:
-        """The current block stands at `step`."""
-        done = self._place * self._iterations + step
-        self._reporter.advance(STAGE, done, block=f"{self._place + 1} of {self._num_blocks}", **figures)
-
-    def finish(self, stage: str, **figures: Figure) -> None:
-        """A stage within a block is none of the run's."""
-
-    def note(self, message: str, *, level: str = "info") -> None:
-        """Passes a line on."""
-        self._reporter.note(message, level=level)

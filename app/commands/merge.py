@@ -1,6 +1,6 @@
 """Owns `scene3d merge`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +9,8 @@ from tyro.conf import Positional, arg
 from app.errors import ExitCode
 from app.settings_flags import OptionalPath
 from blocks.merge_settings import MergeSettings
+from blocks.settings import RunSettings
+from scene3d.config import load_settings
 from scene3d.errors import InputError
 from scene3d.events import EventLog, Reporter, Tee
 
@@ -23,14 +25,15 @@ class Merge:
     """Merge the blocks of a run into one scene once more, with other settings or after more blocks were trained.
 
     Writes RUN/merged anew. Each block gives the Gaussians that lie in its own cell. The audit then removes what hangs
-    in air that a neighbouring block looks through, as far as photographs agree. Ends with 3 when blocks are missing.
+    in air that a neighbouring block looks through, as far as photographs agree, and what lies at the seams is trained
+    for a short while amid the merged scene. Ends with 3 when blocks are missing.
     """
 
     run: Annotated[Path, Positional, arg(metavar="RUN")]
     """The --output folder of `scene3d reconstruct`."""
 
     capture: OptionalPath = None
-    """Where the capture lies now, if it was moved; the audit needs it."""
+    """Where the capture lies now, if it was moved; audit and refinement need it."""
 
     settings: Annotated[MergeSettings, arg(name="")] = field(default_factory=MergeSettings)
 
@@ -48,8 +51,10 @@ def run(command: Merge, reporter: Reporter) -> int:
     plan = read_plan(folder.plan)
     with folder.locked():
         reporter = Tee(EventLog(folder.events), reporter)
-        capture = find_capture(record, command.capture, plan, reporter) if command.settings.audit else None
-        result = merge_blocks(folder, plan, command.settings, capture=capture, reporter=reporter)
+        needs_capture = command.settings.audit or command.settings.refine_iterations > 0
+        capture = find_capture(record, command.capture, plan, reporter) if needs_capture else None
+        trained = replace(load_settings(RunSettings, folder.config), merge=command.settings)
+        result = merge_blocks(folder, plan, trained, capture=capture, reporter=reporter)
     print(format_table(result))
     print(f"{describe_audit(result)}; {result.num_far:,} of {result.num_gaussians:,} Gaussians lie far outside")
     for hole in result.holes:

@@ -16,8 +16,9 @@ def _require(condition: bool, message: str) -> None:
 class PseudoViewSettings:
     """Comparison of each photograph with the scene seen from a little beside its camera."""
 
-    every: int = 4
-    """Iterations between two comparisons, each of which renders a second image; 0 for none."""
+    every: int | None = None
+    """Iterations between two comparisons, each of which renders a second image; 0 for none. Without it 4 in blocks,
+    and none in one piece."""
 
     start_share: float = 5 / 60
     """Share of the iterations after which it begins; from twice that on it moves the depth too, not only colours."""
@@ -35,7 +36,7 @@ class PseudoViewSettings:
     """Reach of the largest shifts."""
 
     def __post_init__(self) -> None:
-        _require(self.every >= 0, f"pseudo_view.every is {self.every}; it must be zero or more")
+        _require((self.every or 0) >= 0, f"pseudo_view.every is {self.every}; it must be zero or more")
         _require(0 <= self.start_share <= 1, f"pseudo_view.start_share is {self.start_share}; it lies between 0 and 1")
         _require_weights("pseudo_view", self.weight, self.final_weight, "every at 0")
         low, high = self.min_shift_share, self.max_shift_share

@@ -1,5 +1,7 @@
 """Owns what training needs of memory: an estimate before it begins, and the measured peak."""
 
+import ctypes
+import gc
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +19,9 @@ RASTER_BYTES_PER_GAUSSIAN = 160
 BYTES_PER_PIXEL = 120
 """Photograph, rendering, their differences and the windows of SSIM. Measured as this file's constants all are: resident
 size around steps and rounds of 100,000 to 200,000 Gaussians of degree 1 and 3 in images of 0.1 to 3 megapixels."""
+
+M_ARENA_MAX = -8
+"""Number of this option of glibc's `mallopt`."""
 
 MIN_PHOTO_BYTES = 64 << 20
 """Photographs get at least this: a cache that holds none would decode one per iteration."""
@@ -71,6 +76,23 @@ def peak_memory_bytes() -> int | None:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def keep_one_heap() -> None:
+    """Lets all threads allocate from one heap, where the C library would give each its own (glibc).
+
+    What one thread frees can then serve another: a third less memory in blocks, and no slower. Call it before threads
+    are started.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+
+
+def release_memory() -> None:
+    """Gives freed memory back to the system, where the C library would keep it for later (glibc, one heap per thread)."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def forget_peak() -> None:

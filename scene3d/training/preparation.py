@@ -136,7 +136,7 @@ def make_terms(
 ) -> tuple[LossTerm, ...]:
     """The further terms of the loss that the settings ask for."""
     terms: list[LossTerm] = []
-    if settings.pseudo_view.every > 0:
+    if settings.pseudo_view.every:
         terms.append(PseudoViewTerm(settings=settings.pseudo_view))
     if settings.depth_prior.folder is not None:
         prior = DepthPriorTerm.from_capture(capture, views, settings.depth_prior)

@@ -43,7 +43,7 @@ class PseudoViewTerm:
 
     def is_due(self, iteration: int, iterations: int) -> bool:
         """Every `every`-th iteration from the start share on."""
-        every = self.settings.every
+        every = self.settings.every or 0
         return every > 0 and iteration % every == 0 and iteration >= self.settings.start_share * iterations
 
     def __call__(self, step: StepView) -> Float[Tensor, ""]:

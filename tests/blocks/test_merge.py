@@ -18,6 +18,7 @@ from blocks.merge import MergeResult, merge_blocks
 from blocks.merge_parts import BlockShelf, pad_sh
 from blocks.merge_settings import MergeSettings
 from blocks.plan import FAR, BlockPlan
+from blocks.settings import RunSettings
 from scene3d.errors import InputError
 from scene3d.events import EventLog, Quiet, read_events
 from scene3d.gaussians.gaussians import Gaussians
@@ -58,7 +59,7 @@ def models() -> dict[int, Gaussians]:
 
 
 def merge(run: RunFolder, plan: BlockPlan, **settings: object) -> MergeResult:
-    return merge_blocks(run, plan, MergeSettings(**settings), capture=None)
+    return merge_blocks(run, plan, RunSettings(merge=MergeSettings(**settings)), capture=None)
 
 
 def owned(plan: BlockPlan, owner: int, gaussians: Gaussians) -> Gaussians:
@@ -213,7 +214,7 @@ def test_a_block_that_cannot_be_used_leaves_a_hole_with_its_name(
     run = write_run(tmp_path, plan, models)
     damage(BlockFolder(run.blocks / "b1"), models[1], plan)
     log = EventLog(tmp_path / "events.jsonl")
-    result = merge_blocks(run, plan, MergeSettings(), capture=None, reporter=log)
+    result = merge_blocks(run, plan, RunSettings(), capture=None, reporter=log)
     (hole,) = result.holes
     assert hole.block_id == "b1"
     assert pytest.approx(1.0 / 3.2) == hole.area_share
@@ -315,7 +316,7 @@ def test_the_audit_holds_no_more_blocks_than_allowed(
         write_image(tmp_path / view_name(index), photographs.load(index).image)
     census = Census()
     monkeypatch.setattr(merge_parts, "load_gaussians", census.load)
-    settings = MergeSettings(max_resident_blocks=max_resident)
+    settings = RunSettings(merge=MergeSettings(max_resident_blocks=max_resident, refine_iterations=0))
     result = merge_blocks(run, plan, settings, capture=capture)
     assert census.most <= max_resident + 1, "the far set besides"
     report = result.audit

@@ -11,8 +11,10 @@ import blocks.run as run_module
 from blocks.block_folder import BlockFolder, load_block, read_block_record
 from blocks.block_training import BlockJob, train_block
 from blocks.memory import choose_num_blocks
+from blocks.merge_settings import MergeSettings
 from blocks.plan import read_plan
-from blocks.run import BlockProgress, reconstruct_run
+from blocks.run import reconstruct_run
+from blocks.run_progress import BlockProgress
 from blocks.settings import GlobalSettings, RunSettings
 from scene3d.data.synthetic import SyntheticSettings
 from scene3d.errors import Diverged, InputError, LimitExceeded
@@ -23,7 +25,9 @@ from scene3d.training.preparation import prepare_training
 from scene3d.training.run_folder import RunFolder
 from tests.synthetic_captures import shared_capture
 
-SETTINGS = RunSettings(iterations=24, blocks=2, sh_degree=1, eval_every=0, checkpoint_every=6)
+SETTINGS = RunSettings(
+    iterations=24, blocks=2, sh_degree=1, eval_every=0, checkpoint_every=6, merge=MergeSettings(refine_iterations=5)
+)
 CAPTURE = SyntheticSettings(num_views=16, width=64, height=48, extent_m=60.0, num_points=1500)
 
 
@@ -203,7 +207,7 @@ def test_block_progress_counts_finished_blocks() -> None:
         def advance(self, stage: str, step: int, **figures: Figure) -> None:
             seen.append((str(figures["block"]), step))
 
-    progress = BlockProgress(Listener(), 3, 100)
+    progress = BlockProgress(Listener(), "blocks", 3, 100)
     progress.enter(0)
     progress.enter(1)
     progress.advance("train", 7)
