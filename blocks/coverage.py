@@ -6,11 +6,12 @@ from scipy.sparse import csr_array
 
 from blocks.visibility import Observations
 
-NEEDED_VIEWS = 3
+NEEDED_VIEWS = 2
 """A point keeps at least so many of the views that see it: fewer do not fix a place in space."""
 
-POOR_SHARE = 0.01
-"""Share of a block's points that may keep fewer."""
+POOR_SHARE = 0.03
+"""Share of a block's points that may keep fewer. On Caliterra two views more in one of four blocks gain 0.2 dB on
+held-out views; asking for three views of all but one point in a hundred gains no more and makes loads uneven."""
 
 TOGETHER = 0.5
 """Views that help at least this share as much as the best one are added at once."""

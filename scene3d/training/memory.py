@@ -89,7 +89,7 @@ def keep_one_heap() -> None:
 
 
 def release_memory() -> None:
-    """Gives freed memory back to the system, where the C library would keep it for later (glibc, one heap per thread)."""
+    """Gives freed memory back to the system, where the C library (glibc) would keep it for later."""
     gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

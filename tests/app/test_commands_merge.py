@@ -27,6 +27,12 @@ from tests.blocks.two_blocks import (
     write_run,
 )
 
+
+def merge(*words: str) -> int:
+    """The command without the training at its end."""
+    return main(["merge", *words, "--refine-iterations", "0"])
+
+
 OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
@@ -73,7 +79,7 @@ def table_of(printed: str) -> dict[str, dict[str, str]]:
 
 
 def test_merging_prints_the_blocks_and_removes_floaters(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["merge", str(run.root)]) == 0
+    assert merge(str(run.root)) == 0
     printed = capsys.readouterr().out
     table = table_of(printed)
     assert set(table) == {"b0", "b1"}
@@ -89,7 +95,7 @@ def test_merging_prints_the_blocks_and_removes_floaters(run: RunFolder, capsys: 
 
 
 def test_the_audit_can_be_left_out(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["merge", str(run.root), "--no-audit"]) == 0
+    assert merge(str(run.root), "--no-audit") == 0
     printed = capsys.readouterr().out
     assert table_of(printed)["b0"]["removed"] == "0"
     assert "not audited: not asked for" in printed
@@ -100,31 +106,31 @@ def test_a_capture_that_was_moved_is_found_where_it_is_said_to_be(
 ) -> None:
     record = json.loads(run.capture.read_text())
     run.capture.write_text(json.dumps({**record, "capture": str(tmp_path / "gone")}))
-    assert main(["merge", str(run.root)]) == 0
+    assert merge(str(run.root)) == 0
     printed = capsys.readouterr()
     assert "not audited: the capture is not at hand" in printed.out
     assert "give --capture FOLDER" in printed.err
-    assert main(["merge", str(run.root), "--capture", str(finished / "capture")]) == 0
+    assert merge(str(run.root), "--capture", str(finished / "capture")) == 0
     assert int(table_of(capsys.readouterr().out)["b0"]["removed"]) >= 24
-    assert main(["merge", str(run.root), "--capture", str(tmp_path / "gone")]) == 4
+    assert merge(str(run.root), "--capture", str(tmp_path / "gone")) == 4
 
 
 def test_a_missing_block_ends_with_partial_and_is_named(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     folder = BlockFolder(run.blocks / "b1")
     folder.record.unlink()
     folder.failure.write_text('{"schema_version": 1, "reason": "out of memory"}')
-    assert main(["merge", str(run.root)]) == 3
+    assert merge(str(run.root)) == 3
     printed = capsys.readouterr().out
     assert set(table_of(printed)) == {"b0"}
     assert "hole: block b1 (50.0% of the ground): training failed: out of memory; train it with" in printed
 
 
 def test_what_cannot_be_merged_is_refused(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["merge", str(tmp_path / "absent")]) == 4
+    assert merge(str(tmp_path / "absent")) == 4
     shutil.rmtree(run.blocks)
-    assert main(["merge", str(run.root)]) == 4
+    assert merge(str(run.root)) == 4
     assert "none of the 2 blocks can be used" in capsys.readouterr().err
     run.plan.unlink()
-    assert main(["merge", str(run.root)]) == 4
+    assert merge(str(run.root)) == 4
     assert "no blocks to merge" in capsys.readouterr().err
-    assert main(["merge", str(run.root), "--audit-tolerance", "2"]) == 2
+    assert merge(str(run.root), "--audit-tolerance", "2") == 2

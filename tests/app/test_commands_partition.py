@@ -9,6 +9,7 @@ from PIL import Image
 from app.cli import main, parse
 from app.commands.partition import PartitionFlags, count_memberships, find_num_blocks, format_table, summarise
 from blocks.cells import Cell, Cut, GroundFrame
+from blocks.map_canvas import MAP_WIDTH_PX
 from blocks.partition_settings import PartitionSettings
 from blocks.plan import BlockPlan, PlannedBlock, read_plan
 from scene3d.errors import SettingsError
@@ -62,7 +63,7 @@ def test_a_capture_becomes_a_plan_and_a_map_beside_it(tiny_capture, tmp_path, ca
     assert len(plan.blocks) == 2
     with Image.open(tmp_path / "plan.png") as picture:
         assert picture.format == "PNG"
-        assert picture.width == 1400
+        assert picture.width == MAP_WIDTH_PX
     printed = capsys.readouterr().out
     assert format_table(plan) in printed
     assert summarise(plan) in printed

@@ -126,7 +126,7 @@ def test_loads_are_more_even_than_with_cuts_in_the_middle(capture, blocks):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_views_loads_points_and_pixels_are_those_of_the_definition(capture, method):
-    """By plain counting: cover_view, cover_block, distinct points, shares of pixels."""
+    """By plain counting: cover_view, cover_block, distinct points, shares of pixels. Coverage may add views."""
     plan = plan_of(capture, blocks=5, method=method)
     seen = seen_matrix(capture)
     seen_by_someone = seen.any(axis=1)
@@ -135,7 +135,7 @@ def test_views_loads_points_and_pixels_are_those_of_the_definition(capture, meth
         here = block.cell.covers(uv) & seen_by_someone
         mine = seen[here].sum(axis=0)
         belongs = (mine > 0.3 * seen.sum(axis=0)) | (mine > 0.1 * here.sum())
-        assert block.views == tuple(np.flatnonzero(belongs).tolist())
+        assert set(np.flatnonzero(belongs).tolist()) <= set(block.views)
         assert block.num_points == here.sum()
         assert block.load == seen[:, list(block.views)].any(axis=1).sum()
         shares = mine / np.maximum(seen.sum(axis=0), 1)

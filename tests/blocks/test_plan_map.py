@@ -110,6 +110,9 @@ def pixel_at(u: float, v: float) -> tuple[int, int]:
     return round(HEADER_PX + BORDER_PX + (1 + MARGIN - v) * scale), round(MAP_WIDTH_PX / 2 + u * scale)
 
 
+INNER_PX = MAP_WIDTH_PX - 2 * BORDER_PX
+
+
 def blend(over: tuple[int, ...], under: tuple[int, ...], opacity: float) -> np.ndarray:
     return opacity * np.array(over[:3]) + (1 - opacity) * np.array(under)
 
@@ -117,7 +120,7 @@ def blend(over: tuple[int, ...], under: tuple[int, ...], opacity: float) -> np.n
 def test_cells_have_their_hues_at_their_places_and_nothing_has_the_papers(tmp_path):
     plan = make_map_plan()
     picture = draw(tmp_path, plan, make_map_capture())
-    assert picture.shape[0] == HEADER_PX + FOOTER_PX + 2 * BORDER_PX + round(2.4 * 1352 / 4.4)
+    assert picture.shape[0] == HEADER_PX + FOOTER_PX + 2 * BORDER_PX + round(2.4 * INNER_PX / 4.4)
     assert picture.shape[1] == MAP_WIDTH_PX
     left, right = choose_colors(plan)
     for color, place in ((left, (-0.3, 0.8)), (right, (0.3, -0.8))):
@@ -215,12 +218,12 @@ def test_the_longer_side_of_the_cells_lies_across(angle_rad, tall):
 
 def test_the_scale_bar_is_as_long_as_it_says(tmp_path):
     picture = draw(tmp_path, make_map_plan(), make_map_capture())
-    # 1352 pixels are 440 units of the capture, so a sixth of the width holds a bar of 50.
+    # The inner width is 440 units of the capture, so a sixth of it holds a bar of 50.
     row = picture[picture.shape[0] - FOOTER_PX // 2]
     bright = np.flatnonzero(np.abs(row[:400] - INK).max(axis=1) < 30)
     bar = bright[: np.argmax(np.diff(bright) > 5) + 1] if (np.diff(bright) > 5).any() else bright
     assert bar[0] == pytest.approx(BORDER_PX, abs=2)
-    assert np.ptp(bar) == pytest.approx(50 * 0.01 * 1352 / 4.4, abs=3)
+    assert np.ptp(bar) == pytest.approx(50 * 0.01 * INNER_PX / 4.4, abs=3)
 
 
 @pytest.mark.parametrize(("length", "expected"), [(1.0, 1), (0.99, 0.5), (73.0, 50), (20.0, 20), (0.0031, 0.002)])

@@ -12,7 +12,9 @@ from blocks.block_folder import BlockFolder, save_block, save_gaussians
 from blocks.cells import Cell, Cut, GroundFrame, Tree
 from blocks.merge_parts import Crop
 from blocks.plan import FAR_RADII, BlockPlan, PlannedBlock, write_plan
+from blocks.settings import RunSettings
 from scene3d.cameras.camera import Camera
+from scene3d.config import write_settings
 from scene3d.data.capture import Capture, SparsePoints, View
 from scene3d.data.loader import TrainingImage
 from scene3d.gaussians.gaussians import SH_C0, Gaussians
@@ -204,6 +206,7 @@ def write_run(root: Path, plan: BlockPlan, models: Mapping[int, Gaussians], far:
     """A run folder whose blocks are finished, as far as there are models."""
     run = RunFolder(root)
     make_folder(run.shared)
+    write_settings(run.config, RunSettings())
     write_plan(run.plan, plan)
     facts = {"iterations": 100, "train_seconds": 2.5, "peak_memory_bytes": 1000}
     for index, model in models.items():
