@@ -55,7 +55,13 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _run(capture: Path, output: Path, name: str, seed: int, changes: Mapping[str, Any]) -> dict[str, Any]:
-    fixed: dict[str, Any] = {"blocks": NUM_BLOCKS, "iterations": ITERATIONS, "image_scale": 1.0, "seed": seed, "eval_every": 0}
+    fixed: dict[str, Any] = {
+        "blocks": NUM_BLOCKS,
+        "iterations": ITERATIONS,
+        "image_scale": 1.0,
+        "seed": seed,
+        "eval_every": 0,
+    }
     # Refining seams would mend after the fact what the steps differ by.
     fixed |= {"merge": {"refine_iterations": 0}}
     result = reconstruct_run(capture, output, load_settings(RunSettings, None, {**changes, **fixed}))

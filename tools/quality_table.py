@@ -1,7 +1,9 @@
-"""Writes README's table of measured quality from the benchmark results, so that no figure is copied by hand."""
+"""Writes the tables of measured quality from the benchmark results, so that no figure is copied by hand."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN = "<!-- quality table: written from benchmarks/results/quality_*.json -->"
@@ -24,13 +26,73 @@ def make_table() -> str:
     return "\n".join(lines)
 
 
-def replace_table(text: str) -> str:
-    """README with the table of the results that are there."""
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n{make_table()}\n{END}{after}"
+BLOCKS_BEGIN = "<!-- comparison: written from benchmarks/results/blocks_*.json -->"
+BLOCKS_END = "<!-- end of comparison -->"
+BLOCKS_HEAD = (
+    "| capture | run | iterations | raw PSNR | SSIM | LPIPS | corrected PSNR | seam band | interior | Gaussians "
+    "| training | memory |\n" + "|---" * 12 + "|"
+)
+
+
+def make_comparison() -> str:
+    """A row per run of each capture: as a whole, raw and corrected apart, and by region."""
+    lines = [BLOCKS_HEAD]
+    for record in _records("blocks_*.json", "comparisons"):
+        for comparison in record["comparisons"]:
+            lines += [_comparison_row(comparison["capture"], row) for row in comparison["variants"]]
+    return "\n".join(lines)
+
+
+def _comparison_row(capture: str, row: dict[str, Any]) -> str:
+    raw, corrected, seam, interior = (row[name] for name in ("raw", "corrected", "seam_band", "interior"))
+    lpips = "-" if raw["lpips"] is None else f"{raw['lpips']:.3f}"
+    cells = [capture, row["name"], f"{row['iterations']:,}", f"{raw['psnr_db']:.2f}", f"{raw['ssim']:.3f}", lpips]
+    cells += [f"{figures['psnr_db']:.2f}" for figures in (corrected, seam, interior)]
+    cells += [f"{row['num_gaussians']:,}", f"{row['train_seconds']:.0f} s"]
+    return "| " + " | ".join([*cells, f"{row['peak_bytes_above_imports'] / 1e6:.0f} MB"]) + " |"
+
+
+ABLATION_BEGIN = "<!-- ablation: written from benchmarks/results/blocks_ablation.json -->"
+ABLATION_END = "<!-- end of ablation -->"
+
+
+def make_ablation() -> str:
+    """What each step adds to the one before: mean over the seeds, and each seed."""
+    lines = ["| step | PSNR dB | gain dB | by seed | |", "|---|---|---|---|---|"]
+    for record in _records("blocks_ablation.json", "steps"):
+        for step in record["steps"]:
+            gain = f"{step['gain_db']:+.2f}" if "gain_db" in step else ""
+            gains = ", ".join(f"{each:+.2f}" for each in step.get("gains_db", ()))
+            verdict = "" if "holds" not in step else "holds" if step["holds"] else "does not hold"
+            lines.append(f"| {step['step']} | {step['psnr_db']:.2f} | {gain} | {gains} | {verdict} |")
+    return "\n".join(lines)
+
+
+def _records(pattern: str, key: str) -> list[dict[str, Any]]:
+    paths = sorted((ROOT / "benchmarks" / "results").glob(pattern))
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return [record for record in records if key in record]
+
+
+TABLES: dict[str, list[tuple[str, str, Callable[[], str]]]] = {
+    "README.md": [(BEGIN, END, make_table)],
+    "docs/blocks.md": [
+        (BLOCKS_BEGIN, BLOCKS_END, make_comparison),
+        (ABLATION_BEGIN, ABLATION_END, make_ablation),
+    ],
+}
+"""Between which marks of which page each table stands."""
+
+
+def replace_tables(page: str, text: str) -> str:
+    """A page with the tables of the results that are there."""
+    for begin, end, make in TABLES[page]:
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n{make()}\n{end}{rest.split(end)[1]}"
+    return text
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(replace_table(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in TABLES:
+        path = ROOT / page
+        path.write_text(replace_tables(page, path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""README says what the results say, and its commands exist."""
+"""README and the page on blocks say what the results say, and their commands and pictures exist."""
 
 import importlib.util
 import re
@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = ("README.md", "docs/blocks.md")
 
 
 def _table_module() -> object:
@@ -18,13 +21,15 @@ def _table_module() -> object:
     return module
 
 
-def test_the_table_is_the_one_of_the_results() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert _table_module().replace_table(text) == text  # type: ignore[attr-defined]
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tables_are_those_of_the_results(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert _table_module().replace_tables(page, text) == text  # type: ignore[attr-defined]
 
 
-def test_every_command_named_is_one_of_the_program() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_named_is_one_of_the_program(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
     named = set(re.findall(r"scene3d (\w+)", " ".join(re.findall(r"`([^`]*)`", text)))) | {"reconstruct"}
     shown = subprocess.run(
         [sys.executable, "-m", "app.cli", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -32,8 +37,9 @@ def test_every_command_named_is_one_of_the_program() -> None:
     assert {name for name in named if name.islower() and name not in shown} <= {"COMMAND"}
 
 
-def test_every_file_and_picture_linked_is_there() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_and_picture_linked_is_there(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
