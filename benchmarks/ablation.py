@@ -63,7 +63,7 @@ def _run(capture: Path, output: Path, name: str, seed: int, changes: Mapping[str
         "eval_every": 0,
     }
     # Refining seams would mend after the fact what the steps differ by.
-    fixed |= {"merge": {"refine_iterations": 0}}
+    fixed |= {"eval_every": 0, "merge": {"refine_iterations": 0}}
     result = reconstruct_run(capture, output, load_settings(RunSettings, None, {**changes, **fixed}))
     metrics, _ = evaluate_run(output, EvaluationSettings(), Quiet())
     print(f"seed {seed}, {name}: {metrics['raw']['psnr_db']:.2f} dB", file=sys.stderr, flush=True)

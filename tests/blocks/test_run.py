@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import blocks.run as run_module
@@ -12,13 +13,14 @@ from blocks.block_folder import BlockFolder, load_block, read_block_record
 from blocks.block_training import BlockJob, train_block
 from blocks.memory import choose_num_blocks
 from blocks.merge_settings import MergeSettings
-from blocks.plan import read_plan
+from blocks.plan import FAR, read_plan
 from blocks.run import reconstruct_run
 from blocks.run_progress import BlockProgress
 from blocks.settings import GlobalSettings, RunSettings
 from scene3d.data.synthetic import SyntheticSettings
 from scene3d.errors import Diverged, InputError, LimitExceeded
 from scene3d.events import Figure, Quiet, Reporter, read_events
+from scene3d.io.colmap import NO_POINT, read_colmap, write_colmap
 from scene3d.io.ply import read_gaussians_ply
 from scene3d.training.memory import BYTES_PER_PIXEL, MIN_PHOTO_BYTES, bytes_per_gaussian
 from scene3d.training.preparation import prepare_training
@@ -195,6 +197,57 @@ def test_an_auxiliary_gaussian_is_not_grown_and_not_kept(finished: RunFolder) ->
         means = load_block(folder, record).means.double().numpy()
         outside = ~plan.may_grow(index, means)
         assert outside.any(), "the block was trained without its surroundings"
+
+
+def test_a_street_keeps_its_sky(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+    street = SyntheticSettings(kind="street", num_views=12, width=48, height=36, extent_m=40.0, num_points=600)
+    capture = shared_capture(tmp_path_factory, "blocks street", street)
+    settings = replace(SETTINGS, iterations=6, global_stage=GlobalSettings(iterations=8, max_sky=300))
+    result = reconstruct_run(capture, tmp_path / "run", settings)
+    manifest = json.loads(result.run.manifest.read_text())
+    assert manifest["num_far"] > 20
+    plan = read_plan(result.run.plan)
+    scene = read_gaussians_ply(result.run.merged_scene)
+    owners = plan.owners(plan.world_from_capture.apply(scene.means.double().numpy()))
+    assert (owners == FAR).sum() == manifest["num_far"]
+
+
+def test_an_unreadable_photograph_and_one_without_matches_cost_a_warning_each(village: Path, tmp_path: Path) -> None:
+    capture = tmp_path / "capture"
+    shutil.copytree(village, capture)
+    picture = capture / "images" / "0003.png"
+    picture.write_bytes(picture.read_bytes()[:300])
+    _forget_matches(capture / "sparse" / "0", "0005.png")
+    notes: list[str] = []
+
+    class Listener(Quiet):
+        def note(self, message: str, *, level: str = "info") -> None:
+            notes.append(message)
+
+    result = reconstruct_run(capture, tmp_path / "run", SETTINGS, reporter=Listener())
+    assert result.holes == ()
+    assert any("0003.png" in note and "left out" in note for note in notes), notes
+    assert any("0005.png" in note for note in notes), notes
+
+
+def _forget_matches(model_folder: Path, name: str) -> None:
+    """Takes one view out of all tracks."""
+    model = read_colmap(model_folder)
+    (lost,) = [image.id for image in model.images if image.name == name]
+    points = model.points
+    keep = points.track_image_ids != lost
+    counts = np.add.reduceat(keep.astype(np.int64), points.track_offsets[:-1])
+    thinned = replace(
+        points,
+        track_offsets=np.concatenate([[0], np.cumsum(counts)]),
+        track_image_ids=points.track_image_ids[keep],
+        track_keypoints=points.track_keypoints[keep],
+    )
+    images = tuple(
+        replace(image, point_ids=np.full_like(image.point_ids, NO_POINT)) if image.id == lost else image
+        for image in model.images
+    )
+    write_colmap(model_folder, replace(model, images=images, points=thinned))
 
 
 def test_block_progress_counts_finished_blocks() -> None:
