@@ -1,6 +1,6 @@
 """Owns refining the seams of a whole merge in bounded memory: block after block, amid the nearest neighbours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -102,7 +102,7 @@ def _refine(job: SeamJob, settings: RunSettings, reporter: Reporter) -> Gaussian
     return _choose(stays, refined, job.core)
 
 
-def find_nearest(plan: BlockPlan, block: int, others: Mapping[int, Crop], most: int) -> list[int]:
+def find_nearest(plan: BlockPlan, block: int, others: Collection[int], most: int) -> list[int]:
     """The blocks whose cells' middles are nearest to that of a block, itself left out."""
     middles = np.array([np.add(each.cell.low, each.cell.high) / 2 for each in plan.blocks])
     distances = np.linalg.norm(middles - middles[block], axis=1)
