@@ -14,7 +14,7 @@ from blocks.block_folder import BlockFolder, load_gaussians, read_block_record
 from blocks.plan import FAR, BlockPlan
 from scene3d.errors import InputError
 from scene3d.events import Reporter
-from scene3d.gaussians.gaussians import Gaussians
+from scene3d.gaussians.gaussians import Gaussians, resize_sh
 from scene3d.io.bounded_json import read_json_object
 from scene3d.io.gaussian_checks import finite_mask
 from scene3d.training.run_folder import RunFolder
@@ -138,10 +138,9 @@ def check_usable(gaussians: Gaussians, path: Path) -> None:
 
 def pad_sh(gaussians: Gaussians, sh_degree: int) -> Gaussians:
     """The same Gaussians with zeros for the coefficients that a higher degree has."""
-    missing = (sh_degree + 1) ** 2 - gaussians.sh.shape[1]
-    if missing <= 0:
+    if gaussians.sh_degree >= sh_degree:
         return gaussians
-    return replace(gaussians, sh=torch.nn.functional.pad(gaussians.sh, (0, 0, 0, missing)))
+    return replace(gaussians, sh=resize_sh(gaussians.sh, sh_degree))
 
 
 def _crop_block(folder: BlockFolder, record: Mapping[str, Any] | None, plan: BlockPlan, index: int) -> Crop:
