@@ -20,6 +20,9 @@ BYTES_PER_PIXEL = 120
 """Photograph, rendering, their differences and the windows of SSIM. Measured as this file's constants all are: resident
 size around steps and rounds of 100,000 to 200,000 Gaussians of degree 1 and 3 in images of 0.1 to 3 megapixels."""
 
+WORKING_BYTES = 80 << 20
+"""What torch and the rasterizer touch of their own code and buffers once they work, whatever the scene."""
+
 M_ARENA_MAX = -8
 """Number of this option of glibc's `mallopt`."""
 
@@ -35,12 +38,12 @@ def bytes_per_gaussian(sh_degree: int) -> int:
 
 def training_bytes(num_gaussians: int, sh_degree: int, image_pixels: int) -> int:
     """Memory that training takes beside decoded photographs, for images of this many pixels."""
-    return num_gaussians * bytes_per_gaussian(sh_degree) + image_pixels * BYTES_PER_PIXEL
+    return WORKING_BYTES + num_gaussians * bytes_per_gaussian(sh_degree) + image_pixels * BYTES_PER_PIXEL
 
 
 def affordable_gaussians(memory_bytes: int, sh_degree: int, image_pixels: int) -> int:
     """Most Gaussians that can be trained in this much memory; 0 where not even the images fit."""
-    left = memory_bytes - MIN_PHOTO_BYTES - image_pixels * BYTES_PER_PIXEL
+    left = memory_bytes - MIN_PHOTO_BYTES - training_bytes(0, sh_degree, image_pixels)
     return max(0, left // bytes_per_gaussian(sh_degree))
 
 

@@ -22,7 +22,7 @@ from scene3d.errors import Diverged, InputError, LimitExceeded
 from scene3d.events import Figure, Quiet, Reporter, read_events
 from scene3d.io.colmap import NO_POINT, read_colmap, write_colmap
 from scene3d.io.ply import read_gaussians_ply
-from scene3d.training.memory import BYTES_PER_PIXEL, MIN_PHOTO_BYTES, bytes_per_gaussian
+from scene3d.training.memory import MIN_PHOTO_BYTES, training_bytes
 from scene3d.training.preparation import prepare_training
 from scene3d.training.run_folder import RunFolder
 from tests.synthetic_captures import shared_capture
@@ -159,8 +159,7 @@ def test_little_memory_asks_for_blocks_by_itself(village: Path) -> None:
     plenty = replace(SETTINGS, blocks="auto")
     assert choose_num_blocks(prepared.capture, prepared.split, plenty) == 1
     # Room for a thousand Gaussians beside the photographs; the capture has 1,500 points.
-    image = CAPTURE.width * CAPTURE.height * BYTES_PER_PIXEL
-    room = MIN_PHOTO_BYTES + image + 1000 * bytes_per_gaussian(SETTINGS.sh_degree)
+    room = MIN_PHOTO_BYTES + training_bytes(1000, SETTINGS.sh_degree, CAPTURE.width * CAPTURE.height)
     tight = replace(plenty, memory_gb=room / 2**30)
     assert choose_num_blocks(prepared.capture, prepared.split, tight) == 2
     few = replace(plenty, density=replace(plenty.density, max_gaussians=500))

@@ -33,7 +33,7 @@ def test_what_is_affordable_fits_and_one_more_does_not(memory: int, degree: int,
 
 
 def test_a_refusal_names_the_figure_that_would_do() -> None:
-    with pytest.raises(LimitExceeded, match=r"1,000,000 Gaussians need 1\.6\d GB to train; 1\.00 are given") as caught:
+    with pytest.raises(LimitExceeded, match=r"1,000,000 Gaussians need 1\.70 GB to train; 1\.00 are given") as caught:
         check_fits(2**30, 1_000_000, 3, 100)
     assert "--memory-gb" in str(caught.value)
 
