@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +17,9 @@ from scene3d.errors import InputError, LimitExceeded, Scene3dError
 from scene3d.events import Reporter
 
 POLL_S = 0.5
+
+ENDING_S = 60.0
+"""How long a child that has done its work may take to end."""
 
 
 def run_child(job: dict[str, Any], work: Path, *, num_images: int, reporter: Reporter) -> dict[str, Any]:
@@ -41,6 +45,9 @@ def run_child(job: dict[str, Any], work: Path, *, num_images: int, reporter: Rep
         reader.start()
         try:
             _follow(child, events, Path(job["work"]) / "database.db", num_images, job["matcher"], reporter)
+            # It has said its last word. A busy machine takes a while to end it, and killed now it would count as failed.
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=ENDING_S)
         finally:
             if child.poll() is None:
                 child.kill()
