@@ -45,7 +45,7 @@ def run_child(job: dict[str, Any], work: Path, *, num_images: int, reporter: Rep
         reader.start()
         try:
             _follow(child, events, Path(job["work"]) / "database.db", num_images, job["matcher"], reporter)
-            # It has said its last word; ending takes a while on a busy machine, and killed now it would count as failed.
+            # It has said its last word. On a busy machine ending takes a while; killed now it would count as failed.
             with suppress(subprocess.TimeoutExpired):
                 child.wait(timeout=ENDING_S)
         finally:
