@@ -1,4 +1,1 @@
-"""Many blocks of one large scene: the layer between one scene and the people who drive it.
-
-Empty until partitioning lands.
-"""
+"""Many blocks of one large scene: the layer between one scene and the people who drive it."""
