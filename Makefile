@@ -40,5 +40,5 @@ $(PROJECT): pyproject.toml constraints.txt
 	@touch $@
 
 $(DEVELOPMENT): $(PROJECT)
-	$(PIP) install --constraint constraints.txt --editable '.[dev,video,compiler]'
+	$(PIP) install --constraint constraints.txt --editable '.[dev,video,compiler,cluster]'
 	@touch $@
