@@ -24,7 +24,7 @@ class VoxelField:
     rgb: Float[np.ndarray, "x y z 3"]
     """Colour of the nearest surface, 0 to 1; it means something near surfaces only."""
 
-    known: Bool[np.ndarray, "x y z"]
+    known: Bool[np.ndarray, "_ _ _"]
     """Where `sdf` was observed or made."""
 
     origin: Float[np.ndarray, "3"]
