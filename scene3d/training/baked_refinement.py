@@ -14,7 +14,7 @@ from scene3d.render import render_view
 from scene3d.training.anchor_field import AnchorField
 from scene3d.training.explicit_field import ExplicitField
 from scene3d.training.hooks import Surroundings
-from scene3d.training.preparation import find_scene_scale
+from scene3d.training.preparation import Prepared, find_scene_scale, open_photos
 from scene3d.training.settings import ExposureSettings, ReconstructSettings
 from scene3d.training.settling import settling
 from scene3d.training.trainer import Trainer
@@ -81,17 +81,27 @@ def bake_view_field(
     return trainer.field.baked(settings.sh_degree)
 
 
-def measure_agreement(
-    field: AnchorField, gaussians: Gaussians, capture: Capture, views: Sequence[int], settings: ReconstructSettings
-) -> float | None:
-    """Mean PSNR between what a standard set and the field show of some views, in decibels; None without views."""
-    if not views:
-        return None
-    photos = FieldPhotos(field, capture, settings)
+def measure_bake(
+    field: AnchorField, gaussians: Gaussians, prepared: Prepared, settings: ReconstructSettings
+) -> dict[str, float]:
+    """What the fit costs, on the held-out views, or on the training views where none is held out.
+
+    Returns:
+        Means in decibels: `psnr_to_field_db` between the set and the field, and how much nearer the field is to the
+        photographs than the set (`drop_db`).
+    """
+    capture, split = prepared.capture, prepared.split
+    views = split.test or split.train
+    shown, photos = FieldPhotos(field, capture, settings), open_photos(capture, views, settings)
     backend = None if settings.backend == "auto" else settings.backend
-    values = []
-    for view in views:
-        shown = photos.load(view)
-        baked = render_view(gaussians, shown.camera, backend=backend).image.detach().clamp(0, 1)
-        values.append(psnr_db(baked.cpu(), shown.image))
-    return sum(values) / len(values)
+    to_field, drop = 0.0, 0.0
+    try:
+        for view in views:
+            photo, original = photos.load(view), shown.load(view).image
+            baked = render_view(gaussians, photo.camera, backend=backend).image.detach().clamp(0, 1).cpu()
+            to_field += psnr_db(baked, original) / len(views)
+            drop += psnr_db(original, photo.image, mask=photo.mask) / len(views)
+            drop -= psnr_db(baked, photo.image, mask=photo.mask) / len(views)
+    finally:
+        photos.close()
+    return {"psnr_to_field_db": to_field, "drop_db": drop}

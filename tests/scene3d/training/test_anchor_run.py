@@ -98,6 +98,7 @@ def test_the_view_mode_is_exported_by_a_fit_whose_loss_is_recorded(tiny_capture:
     bake = _manifest(run)["bake"]
     assert bake["iterations"] == 120
     assert bake["psnr_to_field_db"] >= 35
+    assert abs(bake["drop_db"]) < 1
     anchors, decoder = read_anchors(run.merged_anchors)
     assert decoder.shape.mode == "view"
     assert len(read_gaussians_ply(run.merged_scene)) == anchors.num_gaussians
