@@ -38,7 +38,10 @@ class AnchorSettings:
     """Adam step of the features."""
 
     offsets_lr: float = 0.5
-    """Adam step of the offsets, in the anchor's own size."""
+    """Adam step of the offsets at the start, in the anchor's own size."""
+
+    offsets_final_ratio: float = 0.01
+    """Offsets, at the end, as a share of the start."""
 
     scales_lr: float = 2e-2
     """Adam step of the log sizes."""
@@ -53,7 +56,7 @@ class AnchorSettings:
     """Adam step of the decoder's colour head."""
 
     final_ratio: float = 0.1
-    """Steps at the end, as a share of those at the start."""
+    """Steps of all but offsets at the end, as a share of those at the start."""
 
     teacher: TeacherMode = "auto"
     """Momentum teacher of the decoder: follows it after every step, after every round, or not at all; auto has one for
