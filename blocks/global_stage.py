@@ -114,9 +114,7 @@ def _train(
         views,
         scene,
         scene_scale=find_scene_scale(capture, views),
-        surroundings=Surroundings(
-            exposure=start_exposure(capture, views, settings, reporter), stage="surroundings"
-        ),
+        surroundings=Surroundings(exposure=start_exposure(capture, views, settings, reporter), stage="surroundings"),
         reporter=reporter,
     )
     try:
@@ -157,7 +155,9 @@ def load_shared(run: RunFolder, plan: BlockPlan) -> Shared | None:
         return None
     record = read_json_object(path)
     if record.get("schema_version") != SHARED_SCHEMA_VERSION or record.get("plan_sha256") != plan.sha256:
-        raise InputError("was made for another plan, or by another version", where=run.shared, remedy="reconstruct into a new folder")
+        raise InputError(
+            "was made for another plan, or by another version", where=run.shared, remedy="reconstruct into a new folder"
+        )
     affine = None
     if record.get("exposure_sha256"):
         tensors = read_tensors(run.shared / "exposure.safetensors", expected_sha256=record["exposure_sha256"])

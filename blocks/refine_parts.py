@@ -19,7 +19,6 @@ from scene3d.data.capture import Capture
 from scene3d.events import Reporter
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.io.atomic import make_folder
-from scene3d.training.exposure import Exposure
 from scene3d.training.memory import release_memory
 from scene3d.training.preparation import choose_device
 from scene3d.training.run_folder import RunFolder
@@ -58,13 +57,11 @@ def refine_parts(
     refined = {part.owner: part for part in parts}
     marks = {owner: kept[owner] for owner in refined}
     shared = load_shared(context.run, context.plan) or Shared.nothing()
-    device = choose_device(context.settings)
     progress = BlockProgress(reporter, STAGE, len(parts), context.settings.merge.refine_iterations)
     for place, part in enumerate(parts):
         progress.enter(place)
         release_memory()
-        exposure = block_exposure(shared, context.plan, part.owner, device)
-        core = _refine(_make_job(context, part, refined, marks, shared.far, exposure), context.settings, progress)
+        core = _refine(_make_job(context, shared, part, refined, marks), context.settings, progress)
         path = folder / f"{context.plan.blocks[part.owner].block_id}.safetensors"
         refined[part.owner] = replace(part, path=path, sha256=save_gaussians(path, core), sh_degree=degree)
         marks[part.owner] = torch.ones(len(core), dtype=torch.bool)
@@ -72,24 +69,24 @@ def refine_parts(
     return [replace(part, core=marks[part.owner]) for part in refined.values()]
 
 
-def _make_job(  # noqa: PLR0917
+def _make_job(
     context: SeamContext,
+    shared: Shared,
     part: Crop,
     current: Mapping[int, Crop],
     marks: Mapping[int, Bool[Tensor, "_"]],
-    far: Gaussians,
-    exposure: Exposure | None,
 ) -> SeamJob:
     plan, degree = context.plan, max(each.sh_degree for each in current.values())
     whole = part.load(degree)
+    around = _find_around(context, part.owner, whole, current, marks)
     return SeamJob(
         plan=plan,
         index=part.owner,
         capture=context.capture,
         views=plan.find_views(part.owner, context.capture),
         core=whole.select(marks[part.owner]),
-        around=Gaussians.concatenate([*_find_around(context, part.owner, whole, current, marks), pad_sh(far, degree)]),
-        exposure=exposure,
+        around=Gaussians.concatenate([*around, pad_sh(shared.far, degree)]),
+        exposure=block_exposure(shared, plan, part.owner, choose_device(context.settings)),
     )
 
 
@@ -101,11 +98,11 @@ def _find_around(
     marks: Mapping[int, Bool[Tensor, "_"]],
 ) -> list[Gaussians]:
     """What neighbours have at the seams of a block, and what the block itself was trained amid elsewhere."""
-    plan = context.plan
+    plan, neighbours = context.plan, find_neighbours(context.plan, block, current)
     owners = plan.owners(whole.means.double().numpy())
-    replaced = torch.from_numpy(np.isin(owners, list(current))) & find_reaching(plan, whole, block)
+    replaced = torch.from_numpy(np.isin(owners, neighbours)) & find_reaching(plan, whole, block)
     around = [whole.select(torch.from_numpy((owners != block) & (owners != FAR)) & ~replaced)]
-    for owner in find_neighbours(plan, block, current):
+    for owner in neighbours:
         other = current[owner].load(whole.sh_degree)
         around.append(other.select(marks[owner] & find_reaching(plan, other, block)))
     return around

@@ -161,9 +161,7 @@ def _look_at_points(
     return np.concatenate(rows), np.concatenate(places), np.concatenate(colors)
 
 
-def _sample(
-    view: View, positions: Float[np.ndarray, "n 3"]
-) -> tuple[Int[np.ndarray, "k"], Float[np.ndarray, "k 3"]]:
+def _sample(view: View, positions: Float[np.ndarray, "n 3"]) -> tuple[Int[np.ndarray, "k"], Float[np.ndarray, "k 3"]]:
     """Which of the points a photograph shows well, and their colours; none where it cannot be read."""
     nothing = np.zeros(0, np.int64), np.zeros((0, 3))
     if not len(positions):

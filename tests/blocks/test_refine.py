@@ -8,7 +8,7 @@ import torch
 
 from blocks.merge_settings import MergeSettings
 from blocks.refine import SeamJob, find_seam, refine_seam
-from blocks.refine_parts import find_nearest
+from blocks.refine_parts import find_neighbours
 from blocks.settings import RunSettings
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.io.images import write_image
@@ -70,7 +70,7 @@ def test_refining_mends_a_seam_and_leaves_the_rest(town: Gaussians, tmp_path) ->
     assert refine_seam(job, none) is spoiled
 
 
-def test_neighbours_come_nearest_first() -> None:
+def test_only_blocks_that_touch_are_neighbours() -> None:
     plan = make_plan(make_cameras(), (-0.8, 0.0, 0.8))
-    assert find_nearest(plan, 0, range(4), 2) == [1, 2]
-    assert find_nearest(plan, 2, (0, 2, 3), 2) == [3, 0]
+    assert find_neighbours(plan, 0, range(4)) == [1]
+    assert find_neighbours(plan, 2, (0, 2, 3)) == [3]
