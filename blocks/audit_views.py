@@ -130,8 +130,8 @@ def weigh(
     """Colours of all ones, the image they make, and the expected depth.
 
     The gradient of `(image * mask).sum()` in a Gaussian's colour is the sum of its blending weights, alpha times
-    transmittance, over the pixels of the mask: one backward pass weighs all Gaussians in as many masks as channels. Sum before asking for the gradient: with a mask as
-    the gradient of the image torch loads 23 MB of code first, to compare shapes.
+    transmittance, over the pixels of the mask: one backward pass weighs all Gaussians in as many masks as channels.
+    The sum comes before the gradient: given a mask as gradient of the image, torch loads 23 MB of code to compare shapes.
     """
     ones = torch.ones(len(gaussians), num_channels, requires_grad=True)
     viewmats, Ks = camera_tensors([camera])

@@ -26,7 +26,7 @@ WORKING_BYTES = 80 << 20
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
 """Numbers of these options of glibc's `mallopt`."""
 
-LARGE_BYTES = 1 << 20
+LARGE_BYTES = 1 << 17
 """Where memory is short, what is larger than this goes back to the system as soon as it is freed."""
 
 MIN_PHOTO_BYTES = 64 << 20
@@ -95,10 +95,7 @@ def keep_one_heap() -> None:
 
 
 def keep_little() -> None:
-    """Lets every image and large tensor go back to the system once it is freed, where the C library would keep it.
-
-    A tenth less memory at the peak of training, and up to a tenth more time.
-    """
+    """Lets every image and large tensor go back to the system once it is freed, where the C library would keep it."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
 
