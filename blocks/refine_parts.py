@@ -61,7 +61,7 @@ def refine_parts(
     for place, part in enumerate(parts):
         progress.enter(place)
         release_memory()
-        core = _refine(_make_job(context, shared, part, refined, marks), context.settings, progress)
+        core = _refine(make_job(context, shared, part, refined, marks), context.settings, progress)
         path = folder / f"{context.plan.blocks[part.owner].block_id}.safetensors"
         refined[part.owner] = replace(part, path=path, sha256=save_gaussians(path, core), sh_degree=degree)
         marks[part.owner] = torch.ones(len(core), dtype=torch.bool)
@@ -69,13 +69,22 @@ def refine_parts(
     return [replace(part, core=marks[part.owner]) for part in refined.values()]
 
 
-def _make_job(
+def make_job(
     context: SeamContext,
     shared: Shared,
     part: Crop,
     current: Mapping[int, Crop],
     marks: Mapping[int, Bool[Tensor, "_"]],
 ) -> SeamJob:
+    """What refining one block's seam needs.
+
+    Args:
+        context: Run, plan, capture and settings.
+        shared: What all blocks were trained amid.
+        part: The block.
+        current: What each block has become so far.
+        marks: Which Gaussians of each of these belong into the scene.
+    """
     plan, degree = context.plan, max(each.sh_degree for each in current.values())
     whole = part.load(degree)
     around = _find_around(context, part.owner, whole, current, marks)

@@ -109,7 +109,9 @@ def _reconstruct_blocks(
         run=run,
         num_gaussians=merged.num_gaussians,
         train_seconds=merged.train_seconds,
-        peak_memory_bytes=peak_memory_bytes(),
+        # Each block counted its peak anew.
+        peak_memory_bytes=max([peak_memory_bytes() or 0, *(block.peak_memory_bytes or 0 for block in merged.blocks)])
+        or None,
         num_blocks=len(plan.blocks),
         holes=merged.holes,
     )
