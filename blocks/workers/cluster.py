@@ -1,0 +1,102 @@
+"""Owns the Ray cluster of a run: one that is there already, or one of this machine's own for as long as it is needed."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from scene3d.errors import InputError, MissingPart
+
+OBJECT_STORE_BYTES = 80 << 20
+"""Results that pass through Ray are a few lines of text; scenes travel as files."""
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # Relative paths of a person mean the same folder in every worker.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # A worker imports torch before it answers: on a busy machine that takes minutes.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
+    "RAY_worker_register_timeout_seconds": "1800",
+    "RAY_raylet_start_wait_time_s": "600",
+    "RAY_health_check_initial_delay_ms": "60000",
+    "RAY_health_check_timeout_ms": "60000",
+    "RAY_health_check_failure_threshold": "10",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # Ray warns of what later versions will change.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""For the processes that Ray starts; what a person has set already stays."""
+
+LOOPBACK = {
+    # Despite its name this decides on every system whether a node has an address that others can reach.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+}
+"""For a cluster of this machine alone."""
+
+
+@contextmanager
+def open_cluster(address: str | None, num_workers: int) -> Iterator[Any]:
+    """The `ray` module, connected; a cluster that was started here ends with the body.
+
+    Args:
+        address: Of a running cluster; None starts one that only this machine reaches.
+        num_workers: Processes that work at the same time.
+
+    Raises:
+        MissingPart: Ray is not installed.
+        InputError: There is no cluster at this address.
+    """
+    if find_spec("ray") is None:
+        raise MissingPart("the package ray is not installed", remedy="run `pip install 'scene3d[cluster]'`, or --workers 1")
+    wanted = ENVIRONMENT | ({} if address else LOOPBACK)
+    before = {name: os.environ.get(name) for name in [*wanted, "PYTHONPATH"]}
+    os.environ.update({name: value for name, value in wanted.items() if name not in os.environ})
+    # Workers import what this process imports, from the same place.
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path and os.path.isdir(path))
+    try:
+        import ray
+
+        if ray.is_initialized():
+            yield ray
+            return
+        _connect(ray, address, num_workers)
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _connect(ray: Any, address: str | None, num_workers: int) -> None:
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if address is None:
+        ray.init(
+            address="local",
+            num_cpus=num_workers,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            **quiet,
+        )
+        return
+    try:
+        ray.init(address=address, **quiet)
+    except ConnectionError as error:
+        remedy = "start one with `ray start --head`, or leave --ray out"
+        raise InputError(f"there is no Ray cluster ({error})", where=address, remedy=remedy) from error
+
+
+def resources_of_worker(ray: Any, wants_gpu: bool) -> dict[str, float]:
+    """What one worker reserves: a CPU, and a GPU where training wants one and the cluster has any."""
+    has_gpu = wants_gpu and ray.cluster_resources().get("GPU", 0) > 0
+    return {"CPU": 1.0, **({"GPU": 1.0} if has_gpu else {})}
