@@ -15,13 +15,12 @@ from machine import SHARED, usable_cores
 from timing import Bar, ratio
 
 import scene3d.training.step as step_module
-import scene3d.training.trainer as trainer_module
 from rasterizer import l1_ssim, rasterization
 from scene3d.data.loader import ImageLoader, TrainingImage
 from scene3d.data.synthetic import SyntheticSettings, make_capture
 from scene3d.events import Quiet
 from scene3d.render import NEAR_PLANE, camera_tensors
-from scene3d.training.field import ExplicitField
+from scene3d.training.explicit_field import ExplicitField
 from scene3d.training.preparation import (
     count_pixels,
     find_scene_scale,
@@ -137,7 +136,7 @@ def run_measured(trainer: Trainer, loader: ImageLoader, measured: Measured) -> N
         timed_calls(step_module, "photometric_loss", parts, "loss"),
         timed_calls(torch.Tensor, "backward", parts, "backward"),
         timed_calls(step_module, "apply_gradients", parts, "optimiser"),
-        timed_calls(trainer_module, "change_density", parts, "densify"),
+        timed_calls(ExplicitField, "change_density", parts, "densify"),
     ):
         for _ in range(ITERATIONS_PER_ROUND):
             with measured.steps.measured():

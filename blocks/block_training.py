@@ -20,7 +20,7 @@ from scene3d.data.capture import Capture, SparsePoints
 from scene3d.events import Reporter
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.io.checkpoint import save_checkpoint
-from scene3d.training.field import ExplicitField
+from scene3d.training.explicit_field import ExplicitField
 from scene3d.training.hooks import Surroundings, TrainingHooks
 from scene3d.training.memory import affordable_gaussians, forget_peak, peak_memory_bytes, release_memory
 from scene3d.training.preparation import (

@@ -19,8 +19,8 @@ from blocks.settings import RunSettings
 from scene3d.data.capture import Capture
 from scene3d.events import Quiet, Reporter
 from scene3d.gaussians.gaussians import Gaussians
+from scene3d.training.explicit_field import ExplicitField
 from scene3d.training.exposure import Exposure
-from scene3d.training.field import ExplicitField
 from scene3d.training.hooks import Surroundings
 from scene3d.training.preparation import choose_device, find_scene_scale, make_terms, open_photos
 from scene3d.training.trainer import Trainer

@@ -1,9 +1,11 @@
 """Owns every setting of a reconstruction; their docstrings are the command line's help."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Literal
 
 from scene3d.errors import SettingsError
+from scene3d.training.anchor_settings import AnchorSettings
 from scene3d.training.geometry_settings import DepthPriorSettings, PseudoViewSettings
 
 
@@ -183,12 +185,16 @@ class ReconstructSettings:
     backend: Literal["auto", "cpu", "reference", "gsplat"] = "auto"
     """Rasterizer; `scene3d doctor` lists them."""
 
-    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-    density: DensitySettings = field(default_factory=DensitySettings)
-    loss: LossSettings = field(default_factory=LossSettings)
-    exposure: ExposureSettings = field(default_factory=ExposureSettings)
-    pseudo_view: PseudoViewSettings = field(default_factory=PseudoViewSettings)
-    depth_prior: DepthPriorSettings = field(default_factory=DepthPriorSettings)
+    field: Literal["explicit", "anchors"] = "explicit"
+    """What is trained: explicit Gaussians, or anchors from whose features one shared decoder makes Gaussians."""
+
+    anchors: AnchorSettings = dataclass_field(default_factory=AnchorSettings)
+    optimizer: OptimizerSettings = dataclass_field(default_factory=OptimizerSettings)
+    density: DensitySettings = dataclass_field(default_factory=DensitySettings)
+    loss: LossSettings = dataclass_field(default_factory=LossSettings)
+    exposure: ExposureSettings = dataclass_field(default_factory=ExposureSettings)
+    pseudo_view: PseudoViewSettings = dataclass_field(default_factory=PseudoViewSettings)
+    depth_prior: DepthPriorSettings = dataclass_field(default_factory=DepthPriorSettings)
 
     def __post_init__(self) -> None:
         _require(self.iterations >= 1, f"iterations is {self.iterations}; it must be at least 1")

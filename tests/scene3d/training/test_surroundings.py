@@ -14,8 +14,8 @@ from scene3d.events import Figure, Quiet
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.render import render_view
 from scene3d.seeding import make_generator
+from scene3d.training.explicit_field import ExplicitField
 from scene3d.training.exposure import Exposure
-from scene3d.training.field import ExplicitField
 from scene3d.training.hooks import Surroundings
 from scene3d.training.splats import make_splats
 from scene3d.training.terms import StepView
@@ -53,7 +53,7 @@ def test_a_backdrop_is_drawn_and_not_changed() -> None:
     backdrop = replace(_gaussians(1), sh=torch.ones(60, 4, 3))
     field = ExplicitField(_gaussians(5, 40))
     camera = _cameras(4)[1]
-    splats = make_splats(field, backdrop, drop_share=0.0, generator=make_generator(0))
+    splats = make_splats(field.gaussians(), backdrop, drop_share=0.0, generator=make_generator(0))
     rendered = splats.render(camera, torch.zeros(3), depth=True)
     both = Gaussians.concatenate([field.gaussians().detach(), replace(backdrop, sh=backdrop.sh[:, :1])])
     expected = render_view(both, camera)

@@ -14,7 +14,7 @@ from scene3d.data.loader import TrainingImage
 from scene3d.errors import Diverged, InputError
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.render import render_view
-from scene3d.training.field import ExplicitField
+from scene3d.training.explicit_field import ExplicitField
 from scene3d.training.hooks import TrainingHooks, TrainingState
 from scene3d.training.settings import DensitySettings, ReconstructSettings
 from scene3d.training.trainer import Trainer

@@ -1,0 +1,76 @@
+"""An anchor field in training: it learns, it is restored and resumed bit for bit, it exports what it shows."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scene3d.data.loader import TrainingImage
+from scene3d.io.anchor_file import read_anchors, write_anchors
+from scene3d.metrics import psnr_db
+from scene3d.render import render_view
+from scene3d.training.field import Field
+from scene3d.training.hooks import TrainingState
+from tests.scene3d.training.anchor_scenes import SETTINGS, make_photographs, make_trainer, with_anchors
+
+
+@pytest.fixture(scope="module")
+def photographs() -> list[TrainingImage]:
+    return make_photographs()
+
+
+def same(a: TrainingState, b: TrainingState) -> bool:
+    plain = {key: value for key, value in a[1].items() if key != "seconds"}
+    other = {key: value for key, value in b[1].items() if key != "seconds"}
+    return plain == other and a[0].keys() == b[0].keys() and all(torch.equal(a[0][name], b[0][name]) for name in a[0])
+
+
+def test_training_brings_the_renders_towards_the_photographs(photographs: list[TrainingImage]) -> None:
+    trainer = make_trainer(photographs)
+
+    def error() -> float:
+        gaussians = trainer.field.baked(1)
+        return float(
+            np.mean([float((render_view(gaussians, p.camera).image - p.image).abs().mean()) for p in photographs[1:4]])
+        )
+
+    before = error()
+    trainer.run()
+    assert error() < 0.85 * before
+
+
+@pytest.mark.parametrize("teacher", ["off", "step"])
+def test_a_run_cut_anywhere_and_resumed_ends_with_the_same_bytes(
+    photographs: list[TrainingImage], teacher: str
+) -> None:
+    settings = with_anchors(SETTINGS, teacher=teacher)
+    whole = make_trainer(photographs, settings)
+    whole.run()
+    for cut in (3, 29, 45):
+        first = make_trainer(photographs, settings)
+        first.run(cut)
+        second = make_trainer(photographs, settings)
+        second.restore(first.state())
+        second.run()
+        assert same(whole.state(), second.state()), f"cut at {cut}"
+
+
+def test_the_field_is_what_a_trainer_asks_for(photographs: list[TrainingImage]) -> None:
+    assert isinstance(make_trainer(photographs).field, Field)
+
+
+def test_the_written_anchors_show_what_the_field_shows(photographs: list[TrainingImage], tmp_path: Path) -> None:
+    trainer = make_trainer(photographs)
+    trainer.run(30)
+    field = trainer.field
+    write_anchors(tmp_path / "anchors.safetensors", field.anchors(), field.shared.student)
+    anchors, decoder = read_anchors(tmp_path / "anchors.safetensors")
+    assert all(
+        torch.equal(getattr(anchors, name), getattr(field.anchors(), name)) for name in ("positions", "features")
+    )
+    for photo in photographs:
+        shown = render_view(field.gaussians(photo.camera).detach(), photo.camera).image
+        baked = render_view(field.baked(3), photo.camera).image
+        assert psnr_db(shown.clamp(0, 1), baked.clamp(0, 1)) >= 60
+    assert decoder.shape == field.shared.student.shape
