@@ -63,9 +63,7 @@ class Seat:
         self.photos.close()
 
 
-def make_outfit(
-    job: BlockJob, decoder: SharedDecoder, num_lanes: int, reporter: Reporter
-) -> tuple[BlockOutfit, Field]:
+def make_outfit(job: BlockJob, decoder: SharedDecoder, num_lanes: int, reporter: Reporter) -> tuple[BlockOutfit, Field]:
     """What a block needs in every turn, and the anchors that it begins with.
 
     Args:
@@ -106,9 +104,7 @@ def make_blank_field(outfit: BlockOutfit) -> Field:
     return make_first_field(blank, outfit.settings, shared=outfit.surroundings.shared, device=device)
 
 
-def open_seat(
-    job: BlockJob, outfit: BlockOutfit, field: Field, *, hooks: TrainingHooks, reporter: Reporter
-) -> Seat:
+def open_seat(job: BlockJob, outfit: BlockOutfit, field: Field, *, hooks: TrainingHooks, reporter: Reporter) -> Seat:
     """A block ready to work.
 
     Args:

@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from blocks.audit import AuditReport, audit_blocks
+from blocks.merge_anchors import merge_anchors
 from blocks.merge_parts import Crop, crop_blocks, crop_far
 from blocks.plan import BlockPlan
 from blocks.refine_parts import SeamContext, refine_parts
@@ -89,7 +90,7 @@ def merge_blocks(
 ) -> MergeResult:
     """Write `merged/scene.ply` and its manifest from the blocks that are finished.
 
-    A Gaussian goes where its centre lies, so each is in exactly one block's part. Blocks that are missing, failed or
+    A Gaussian goes where its centre lies, or its anchor, so each is in exactly one block's part. Blocks that are missing, failed or
     hold numbers that are not finite leave a hole; sky and horizon come from the set that all blocks share.
 
     Args:
@@ -122,6 +123,7 @@ def merge_blocks(
         release_memory()
         refined = refine_parts(context, crops, kept, reporter)
         kept |= {part.owner: part.core for part in refined}
+    anchors = merge_anchors(run, crops)
     record = _write_scene(run, plan, [*refined, *parts[len(crops) :]], kept, reporter)
     shutil.rmtree(run.merged_scene.parent / "seams", ignore_errors=True)
     result = MergeResult(
@@ -132,7 +134,7 @@ def merge_blocks(
         audit=audit,
         train_seconds=sum(float(crop.record.get("train_seconds") or 0) for crop in crops),
     )
-    write_json(run.manifest, _manifest(plan, result, record))
+    write_json(run.manifest, _manifest(plan, result, record) | ({} if anchors is None else {"anchors": anchors}))
     return result
 
 
@@ -161,7 +163,9 @@ def _rows_of(part: Crop, kept: Bool[Tensor, "n"], plan: BlockPlan, sh_degree: in
     gaussians = part.load(sh_degree)
     for rows in torch.split(kept.nonzero()[:, 0], ROWS_AT_ONCE):
         chosen = gaussians.select(rows)
-        assert (plan.owners(chosen.means.double().numpy()) == part.owner).all(), "a Gaussian in another owner's part"
+        if part.anchor_core is None:
+            owners = plan.owners(chosen.means.double().numpy())
+            assert (owners == part.owner).all(), "a Gaussian in another owner's part"
         yield chosen
 
 

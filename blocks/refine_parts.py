@@ -81,7 +81,7 @@ def _make_job(
     whole = part.load(degree)
     near = find_nearest(plan, part.owner, current, context.settings.merge.max_resident_blocks - 1)
     owners = plan.owners(whole.means.double().numpy())
-    stand_in = torch.from_numpy(~np.isin(owners, [part.owner, *near, FAR]))
+    stand_in = torch.from_numpy(~np.isin(owners, [part.owner, *near, FAR])) & ~part.core
     around = [whole.select(stand_in), pad_sh(shared.far, degree)]
     around += [current[owner].load(degree).select(marks[owner]) for owner in near]
     return SeamJob(
@@ -98,7 +98,8 @@ def _make_job(
 def _refine(job: SeamJob, settings: RunSettings, reporter: Reporter) -> Gaussians:
     refined = refine_seam(job, settings, reporter=reporter)
     # What would change its owner stays what it was: the neighbour does not know of it.
-    stays = torch.from_numpy(job.plan.owners(refined.means.double().numpy()) == job.index)
+    before, after = (job.plan.owners(each.means.double().numpy()) for each in (job.core, refined))
+    stays = torch.from_numpy(before == after)
     return _choose(stays, refined, job.core)
 
 

@@ -189,7 +189,7 @@ def train_blocks_side_by_side(
     if not left:
         return
     failures = train_blocks_by_tasks(run, prepared, plan, settings, left, reporter)
-    _keep_failures(run, plan, failures, reporter)
+    _keep_failures(run, plan, failures)
     if len(failures) == len(order):
         raise Diverged(f"no block could be trained; block {plan.blocks[left[-1]].block_id}: {failures[left[-1]]}")
 
@@ -208,16 +208,14 @@ def train_sharing_blocks(
     else:
         job = TurnsJob(run=run, prepared=prepared, plan=plan, shared=shared, settings=settings)
         failures = train_in_turns(job, Alone(), reporter=reporter)
-    _keep_failures(run, plan, failures, reporter)
+    _keep_failures(run, plan, failures)
     if not failures:
         forget_turns(run)
 
 
-def _keep_failures(run: RunFolder, plan: BlockPlan, failures: Mapping[int, str], reporter: Reporter) -> None:
+def _keep_failures(run: RunFolder, plan: BlockPlan, failures: Mapping[int, str]) -> None:
     for index, reason in failures.items():
-        folder = BlockFolder(run.blocks / plan.blocks[index].block_id)
-        keep_failure(folder, reason)
-        reporter.note(f"block {folder.root.name} failed: {reason}; the others go on", level="warning")
+        keep_failure(BlockFolder(run.blocks / plan.blocks[index].block_id), reason)
 
 
 def _keep_failure(folder: BlockFolder, error: Exception, reporter: Reporter) -> Scene3dError:

@@ -73,7 +73,9 @@ class TorchTeam:
         mine = _stack(own, lanes, size, self._device)
         all_of_them = [torch.zeros_like(mine) for _ in range(self.size)]
         distributed.all_gather(all_of_them, mine)
-        return _sum_in_order(torch.stack([all_of_them[lane % self.size][lane // self.size] for lane in range(num_lanes)]))
+        return _sum_in_order(
+            torch.stack([all_of_them[lane % self.size][lane // self.size] for lane in range(num_lanes)])
+        )
 
     def gather(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         """See `Team`."""
@@ -82,9 +84,7 @@ class TorchTeam:
         padded = torch.zeros(max(int(size) for size in sizes), dtype=torch.uint8)
         padded[: len(content)] = torch.frombuffer(content, dtype=torch.uint8)
         texts = self._gather(padded)
-        return [
-            json.loads(bytes(text[: int(size)].numpy())) for text, size in zip(texts, sizes, strict=True)
-        ]
+        return [json.loads(bytes(text[: int(size)].numpy())) for text, size in zip(texts, sizes, strict=True)]
 
     def _gather(self, mine: Tensor) -> list[Tensor]:
         mine = mine.to(self._device)
@@ -93,7 +93,9 @@ class TorchTeam:
         return [each.cpu() for each in all_of_them]
 
 
-def _stack(own: Mapping[int, Tensor], lanes: range | list[int], size: int, device: torch.device) -> Float[Tensor, "l p"]:
+def _stack(
+    own: Mapping[int, Tensor], lanes: range | list[int], size: int, device: torch.device
+) -> Float[Tensor, "l p"]:
     zeros = torch.zeros(size, device=device)
     return torch.stack([own[lane].to(device) if lane in own else zeros for lane in lanes])
 

@@ -12,6 +12,9 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
+from jaxtyping import Float
+from torch import Tensor
+
 from blocks.anchor_block import BlockOutfit, Seat, finish_block, make_blank_field, make_outfit, open_seat
 from blocks.block_folder import BlockFolder, read_block_record
 from blocks.block_training import STAGE, BlockJob
@@ -186,8 +189,9 @@ class _Turns:
             gradients = {}
             for lane in lanes:
                 turn = self._take_seat(plan, lane, step, weights, totals)
-                if turn is not None and self._advance(lane, turn):
-                    gradients[lane] = self._decoder.take_gradient()
+                gradient = None if turn is None else self._advance(lane, turn)
+                if gradient is not None:
+                    gradients[lane] = gradient
             if not self._decoder.is_frozen:
                 size = self._decoder.num_parameters
                 self._decoder.step(self._team.sum_lanes(gradients, self._job.num_lanes, size).to(self._device))
@@ -258,16 +262,22 @@ class _Turns:
             seat.trainer.restore(self._room.take(block_id, state))
         return seat
 
-    def _advance(self, lane: int, turn: Turn) -> bool:
-        """One iteration of the block in a lane; whether the decoder has learned of it."""
+    def _advance(self, lane: int, turn: Turn) -> Float[Tensor, "p"] | None:
+        """One iteration of the block in a lane; what the decoder is to learn of it, None where it failed."""
+        trainer = self._seats[lane].trainer
         try:
-            self._seats[lane].trainer.advance()
+            trainer.advance()
+            gradient = self._decoder.take_gradient()
+            if not bool(gradient.isfinite().all()):
+                # One bad gradient would end all blocks; the block's own numbers are looked after by its trainer.
+                self._note(turn.block, f"iteration {trainer.iteration}: its gradient of the decoder is not finite")
+                return None
         except BLOCK_FAILURES as error:
             self._fail(turn.block, error)
             self._decoder.take_gradient()
             self._leave(lane)
-            return False
-        return True
+            return None
+        return gradient
 
     def _keep(self, number: int, lane: int) -> None:
         """Measures the block in a lane and keeps its state: its turn is over."""
@@ -310,13 +320,14 @@ class _Turns:
     def _fail(self, index: int, error: Exception) -> None:
         spoken = error if isinstance(error, Scene3dError) else LimitExceeded("there is not enough memory")
         self._states[index] = replace(self._states[index], failure=str(spoken))
-        self._reporter.note(f"block {self._block_id(index)} failed: {spoken}; the others go on", level="warning")
+        self._note(index, f"failed: {spoken}; the others go on")
+
+    def _note(self, index: int, message: str) -> None:
+        self._reporter.note(f"block {self._block_id(index)}: {message}", level="warning")
 
     def _close_round(self, plan: RoundPlan) -> None:
         """Everybody learns how the blocks of all others stand, and the first process keeps the run."""
-        mine = {
-            turn.block for lane in own_lanes(self._team, self._job.num_lanes) for turn in plan.lanes[lane]
-        }
+        mine = {turn.block for lane in own_lanes(self._team, self._job.num_lanes) for turn in plan.lanes[lane]}
         told = self._team.gather({str(index): self._states[index].to_record() for index in sorted(mine)})
         for record in told:
             self._states |= {int(index): BlockState.from_record(state) for index, state in record.items()}

@@ -7,12 +7,12 @@ from typing import Any
 from blocks.block_training import STAGE, train_block
 from blocks.plan import BlockPlan
 from blocks.settings import RunSettings
-from blocks.workers.cluster import open_cluster, resources_of_worker
+from blocks.workers.cluster import open_cluster, find_resources
 from blocks.workers.order import Orders, make_order
 from blocks.workers.relay import EventRelay
 from scene3d.errors import Diverged, InputError, LimitExceeded
 from scene3d.events import EventLog, Reporter
-from scene3d.training.preparation import Prepared
+from scene3d.training.preparation import Prepared, choose_device
 from scene3d.training.run_folder import RunFolder
 
 MAX_RETRIES = 8
@@ -49,7 +49,8 @@ def train_blocks_by_tasks(
     progress = _TaskProgress(reporter, list(logs.values()), settings.iterations)
     failures: dict[int, str] = {}
     with open_cluster(settings.ray, settings.workers) as ray:
-        resources = resources_of_worker(ray, wants_gpu=settings.backend in ("auto", "gsplat"))
+        use_gpu = choose_device(settings).type == "cuda"
+        resources = find_resources(ray, settings.workers, use_gpu=use_gpu)
         options = {"num_cpus": resources["CPU"], "num_gpus": resources.get("GPU", 0), "max_retries": MAX_RETRIES}
         task = ray.remote(**options)(_train_one)
         with EventRelay(reporter, list(logs.values()), progress.tell):
@@ -63,6 +64,9 @@ def train_blocks_by_tasks(
                     reason = f"its process died {MAX_RETRIES + 1} times"
                 if reason is not None:
                     failures[index] = reason
+                    block_id = plan.blocks[index].block_id
+                    reporter.note(f"block {block_id} failed: {reason}; the others go on", level="warning")
+    progress.close()
     return failures
 
 
@@ -86,6 +90,10 @@ class _TaskProgress:
         self._reporter = reporter
         self._steps = dict.fromkeys(logs, 0)
         reporter.start(STAGE, len(logs) * iterations)
+
+    def close(self) -> None:
+        """All blocks are done."""
+        self._reporter.finish(STAGE, block=f"{len(self._steps)} of {len(self._steps)}")
 
     def tell(self, path: Path, event: dict[str, Any]) -> None:
         """Passes on what one block has to say."""

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -53,7 +53,9 @@ def open_cluster(address: str | None, num_workers: int) -> Iterator[Any]:
         InputError: There is no cluster at this address.
     """
     if find_spec("ray") is None:
-        raise MissingPart("the package ray is not installed", remedy="run `pip install 'scene3d[cluster]'`, or --workers 1")
+        raise MissingPart(
+            "the package ray is not installed", remedy="run `pip install 'scene3d[cluster]'`, or --workers 1"
+        )
     wanted = ENVIRONMENT | ({} if address else LOOPBACK)
     before = {name: os.environ.get(name) for name in [*wanted, "PYTHONPATH"]}
     os.environ.update({name: value for name, value in wanted.items() if name not in os.environ})
@@ -83,7 +85,7 @@ def _connect(ray: Any, address: str | None, num_workers: int) -> None:
     if address is None:
         ray.init(
             address="local",
-            num_cpus=num_workers,
+            num_cpus=max(num_workers, _own_cpus()),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             **quiet,
@@ -96,7 +98,41 @@ def _connect(ray: Any, address: str | None, num_workers: int) -> None:
         raise InputError(f"there is no Ray cluster ({error})", where=address, remedy=remedy) from error
 
 
-def resources_of_worker(ray: Any, wants_gpu: bool) -> dict[str, float]:
-    """What one worker reserves: a CPU, and a GPU where training wants one and the cluster has any."""
-    has_gpu = wants_gpu and ray.cluster_resources().get("GPU", 0) > 0
-    return {"CPU": 1.0, **({"GPU": 1.0} if has_gpu else {})}
+def find_resources(ray: Any, num_workers: int, *, use_gpu: bool) -> dict[str, float]:
+    """What each worker reserves: its part of the CPUs, which is also its number of threads, and a GPU where one is used.
+
+    Args:
+        ray: Connected.
+        num_workers: That work at the same time.
+        use_gpu: Whether each trains on a GPU of its own.
+
+    Raises:
+        InputError: The cluster is too small for so many.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    num_gpus = int(sum(node.get("GPU", 0) for node in nodes))
+    if use_gpu and num_gpus < num_workers:
+        raise InputError(
+            f"{num_workers} workers need a GPU each; the cluster has {num_gpus}", remedy="use fewer (--workers)"
+        )
+    cpus = share_cpus([int(node.get("CPU", 0)) for node in nodes], num_workers)
+    return {"CPU": float(cpus), **({"GPU": 1.0} if use_gpu else {})}
+
+
+def share_cpus(node_cpus: Sequence[int], num_workers: int) -> int:
+    """Most CPUs that each of so many workers can have, none of them spread over two machines.
+
+    Raises:
+        InputError: There are fewer CPUs than workers; Ray would wait for more for ever.
+    """
+    for cpus in range(max(node_cpus, default=0), 0, -1):
+        if sum(node // cpus for node in node_cpus) >= num_workers:
+            return cpus
+    what = f"{num_workers} workers need a CPU each; the cluster has {sum(node_cpus)}"
+    raise InputError(what, remedy="use fewer (--workers)")
+
+
+def _own_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

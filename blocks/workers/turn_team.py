@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from blocks.run_progress import OnlyNotes
 from blocks.settings import RunSettings
 from blocks.team import TorchTeam
 from blocks.turns import train_in_turns
-from blocks.workers.cluster import open_cluster, resources_of_worker
+from blocks.workers.cluster import open_cluster, find_resources
 from blocks.workers.order import Orders, make_order
 from blocks.workers.relay import EventRelay
 from scene3d.errors import Diverged, InputError, LimitExceeded, Scene3dError, SettingsError
@@ -27,7 +29,9 @@ MAX_FAILURES = 8
 GROUP_TIMEOUT_S = 1800
 """How long a process waits for the others: theirs may be busy with a large block."""
 
-_ERRORS: dict[str, type[Scene3dError]] = {each.__name__: each for each in (Diverged, InputError, LimitExceeded, SettingsError)}
+_ERRORS: dict[str, type[Scene3dError]] = {
+    each.__name__: each for each in (Diverged, InputError, LimitExceeded, SettingsError)
+}
 
 
 def train_turns_by_team(
@@ -61,16 +65,18 @@ def train_turns_by_team(
     outcome.unlink(missing_ok=True)
     order = make_order(run, prepared, settings)
     with open_cluster(settings.ray, num_workers) as ray:
-        resources = resources_of_worker(ray, wants_gpu=choose_device(settings).type == "cuda")
+        resources = find_resources(ray, num_workers, use_gpu=choose_device(settings).type == "cuda")
         with EventRelay(reporter, [_log_of(run, rank) for rank in range(num_workers)]):
-            _fit(ray, order, num_workers, resources)
+            _fit(order, num_workers, resources)
+    if not outcome.is_file():
+        raise KeyboardInterrupt  # Ray Train has caught it and ended the group in good order
     record = read_json_object(outcome)
     if record["error"] is not None:
         raise _ERRORS.get(record["error"], Scene3dError)(record["what"], where=record["where"], remedy=record["remedy"])
     return {int(index): str(reason) for index, reason in record["failures"].items()}
 
 
-def _fit(ray: Any, order: dict[str, Any], num_workers: int, resources: dict[str, float]) -> None:
+def _fit(order: dict[str, Any], num_workers: int, resources: dict[str, float]) -> None:
     """Lets Ray Train run the team to its end."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -89,12 +95,15 @@ def _fit(ray: Any, order: dict[str, Any], num_workers: int, resources: dict[str,
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
         ),
     )
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit()
     except TrainingFailedError as error:
         what = f"the workers failed more than {MAX_FAILURES} times: {str(error).strip().splitlines()[-1]}"
         raise LimitExceeded(what, where=order["run"], remedy="--resume goes on from the last round") from error
     finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, on_interrupt)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -115,7 +124,8 @@ def _work(order: dict[str, Any]) -> None:
         reporter = log if team.rank == 0 else OnlyNotes(log)
         failures = train_in_turns(orders.turns_job(), team, reporter=reporter)
     except Scene3dError as error:
-        write_json(outcome, {"error": type(error).__name__, "what": error.what, "where": error.where, "remedy": error.remedy})
+        told = {"what": error.what, "where": error.where, "remedy": error.remedy}
+        write_json(outcome, {"error": type(error).__name__, **told})
         raise
     if team.rank == 0:
         write_json(outcome, {"error": None, "failures": {str(index): reason for index, reason in failures.items()}})
