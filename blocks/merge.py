@@ -90,8 +90,9 @@ def merge_blocks(
 ) -> MergeResult:
     """Write `merged/scene.ply` and its manifest from the blocks that are finished.
 
-    A Gaussian goes where its centre lies, or its anchor, so each is in exactly one block's part. Blocks that are missing, failed or
-    hold numbers that are not finite leave a hole; sky and horizon come from the set that all blocks share.
+    A Gaussian goes where its centre lies, or its anchor, so each is in exactly one block's part. Blocks that are
+    missing, failed or hold numbers that are not finite leave a hole; sky and horizon come from the set that all blocks
+    share.
 
     Args:
         run: Its blocks were trained under this plan.

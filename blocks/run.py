@@ -16,7 +16,8 @@ from blocks.plan_map import draw_plan
 from blocks.run_progress import BlockProgress
 from blocks.settings import RunSettings
 from blocks.team import Alone
-from blocks.turns import TurnsJob, forget_turns, train_in_turns
+from blocks.turn_job import TurnsJob
+from blocks.turns import forget_turns, train_in_turns
 from blocks.workers.block_tasks import train_blocks_by_tasks
 from blocks.workers.turn_team import train_turns_by_team
 from scene3d.data.capture import describe

@@ -104,10 +104,8 @@ class RunSettings(ReconstructSettings):
         every = PSEUDO_VIEW_EVERY if self.pseudo_view.every is None else self.pseudo_view.every
         # Resolved, so that a run that goes on with more or fewer workers is still the same run.
         lanes = min(self.turns.accumulate or self.workers, num_blocks)
-        shared = {"turns": replace(self.turns, accumulate=lanes), "workers": min(self.workers, lanes)}
-        return replace(
-            self,
-            partition=partition,
-            pseudo_view=replace(self.pseudo_view, every=every),
-            **(shared if self.field == "anchors" else {}),
-        )
+        turns, workers = self.turns, self.workers
+        if self.field == "anchors":
+            turns, workers = replace(turns, accumulate=lanes), min(workers, lanes)
+        pseudo_view = replace(self.pseudo_view, every=every)
+        return replace(self, partition=partition, pseudo_view=pseudo_view, turns=turns, workers=workers)

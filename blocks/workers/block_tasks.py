@@ -7,7 +7,7 @@ from typing import Any
 from blocks.block_training import STAGE, train_block
 from blocks.plan import BlockPlan
 from blocks.settings import RunSettings
-from blocks.workers.cluster import open_cluster, find_resources
+from blocks.workers.cluster import find_resources, open_cluster
 from blocks.workers.order import Orders, make_order
 from blocks.workers.relay import EventRelay
 from scene3d.errors import Diverged, InputError, LimitExceeded

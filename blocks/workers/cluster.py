@@ -1,4 +1,4 @@
-"""Owns the Ray cluster of a run: one that is there already, or one of this machine's own for as long as it is needed."""
+"""Owns the Ray cluster of a run: one that is there already, or one of this machine's own while it is needed."""
 
 import logging
 import os
@@ -99,7 +99,7 @@ def _connect(ray: Any, address: str | None, num_workers: int) -> None:
 
 
 def find_resources(ray: Any, num_workers: int, *, use_gpu: bool) -> dict[str, float]:
-    """What each worker reserves: its part of the CPUs, which is also its number of threads, and a GPU where one is used.
+    """What each worker reserves: its part of the CPUs, as many as it has threads, and a GPU where one is used.
 
     Args:
         ray: Connected.

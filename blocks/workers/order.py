@@ -9,7 +9,7 @@ from blocks.block_training import BlockJob
 from blocks.global_stage import Shared, load_shared
 from blocks.plan import BlockPlan, read_plan
 from blocks.settings import RunSettings
-from blocks.turns import TurnsJob
+from blocks.turn_job import TurnsJob
 from scene3d.config import settings_from_record, settings_to_record
 from scene3d.errors import InputError
 from scene3d.training.memory import keep_one_heap

@@ -13,7 +13,7 @@ from blocks.run_progress import OnlyNotes
 from blocks.settings import RunSettings
 from blocks.team import TorchTeam
 from blocks.turns import train_in_turns
-from blocks.workers.cluster import open_cluster, find_resources
+from blocks.workers.cluster import find_resources, open_cluster
 from blocks.workers.order import Orders, make_order
 from blocks.workers.relay import EventRelay
 from scene3d.errors import Diverged, InputError, LimitExceeded, Scene3dError, SettingsError
