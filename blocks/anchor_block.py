@@ -36,6 +36,7 @@ class BlockOutfit:
 
     surroundings: Surroundings
     scene_scale: float
+    device: torch.device
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -87,6 +88,7 @@ def make_outfit(job: BlockJob, decoder: SharedDecoder, num_lanes: int, reporter:
         settings=settings,
         surroundings=replace(surroundings, shared=decoder, steps_shared=False),
         scene_scale=find_scene_scale(job.prepared.capture, views),
+        device=device,
     )
     return outfit, field
 
@@ -100,8 +102,7 @@ def make_blank_field(outfit: BlockOutfit) -> Field:
         opacity_logits=torch.zeros(1),
         sh=torch.zeros(1, 1, 3),
     )
-    device = choose_device(outfit.settings)
-    return make_first_field(blank, outfit.settings, shared=outfit.surroundings.shared, device=device)
+    return make_first_field(blank, outfit.settings, shared=outfit.surroundings.shared, device=outfit.device)
 
 
 def open_seat(job: BlockJob, outfit: BlockOutfit, field: Field, *, hooks: TrainingHooks, reporter: Reporter) -> Seat:

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, distributed
 
 
+@runtime_checkable
 class Team(Protocol):
     """All processes that train one set of blocks; every call is made by all of them, in the same order."""
 

@@ -14,7 +14,7 @@ from blocks.waiting import BlockState, WaitingRoom
 from scene3d.errors import Diverged, InputError, LimitExceeded, Scene3dError
 from scene3d.events import Reporter
 from scene3d.training.hooks import TrainingHooks
-from scene3d.training.memory import forget_peak, peak_memory_bytes, release_memory
+from scene3d.training.memory import forget_peak, peak_memory_bytes
 from scene3d.training.shared_decoder import SharedDecoder
 
 BLOCK_FAILURES = (Diverged, LimitExceeded, InputError, MemoryError)
@@ -163,7 +163,6 @@ class Seats:
 
     def _sit_down(self, index: int, number: int) -> Seat:
         """A block as it stood up last, or as it begins."""
-        release_memory()
         forget_peak()
         job, state, block_id = self._job.block(index), self.states[index], self._job.block_id(index)
         field = None

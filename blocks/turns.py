@@ -21,6 +21,7 @@ from blocks.weighting import block_weights
 from scene3d.errors import Diverged
 from scene3d.events import Quiet, Reporter
 from scene3d.training.first_field import make_shared_decoder
+from scene3d.training.memory import release_memory
 from scene3d.training.preparation import choose_device
 from scene3d.training.run_folder import RunFolder
 
@@ -96,6 +97,7 @@ class _Turns:
 
     def run(self) -> dict[int, str]:
         """See `train_in_turns`."""
+        release_memory()
         self._resume()
         states = self.seats.states
         rounds, total = count_rounds(self._iterations, self._settings), self._iterations * len(states)
