@@ -79,6 +79,7 @@ def measure(folder: Path, settings: RunSettings, kills: int, moments: random.Ran
         runs.append(_kill_the_program(capture, folder / f"program{number}", team_settings, moments))
         print(f"program {number}: {runs[-1]['files'] == expected}", file=sys.stderr, flush=True)
     same = [run["files"] == expected for run in runs]
+    outcomes = [_outcome(run, equal) for run, equal in zip(runs[1:], same[1:], strict=True)]
     return {
         "machine": describe_machine(),
         "capture": {"num_views": CAPTURE.num_views, "width": CAPTURE.width, "height": CAPTURE.height},
@@ -89,10 +90,8 @@ def measure(folder: Path, settings: RunSettings, kills: int, moments: random.Ran
         "final_sha256": expected,
         "one_process": {"seconds": alone["seconds"]},
         "two_workers": {"seconds": team["seconds"], "same": same[0]},
-        "worker_kills": [_outcome(run, equal) for run, equal in zip(runs[1 : kills + 1], same[1:], strict=False)],
-        "program_kills": [
-            _outcome(run, equal) for run, equal in zip(runs[kills + 1 :], same[kills + 1 :], strict=True)
-        ],
+        "worker_kills": outcomes[:kills],
+        "program_kills": outcomes[kills:],
         "tried": len(runs),
         "survived": sum(same),
     }

@@ -19,6 +19,7 @@ from blocks.team import Alone
 from blocks.turn_job import TurnsJob
 from blocks.turns import forget_turns, train_in_turns
 from blocks.workers.block_tasks import train_blocks_by_tasks
+from blocks.workers.cluster import require_ray
 from blocks.workers.turn_team import train_turns_by_team
 from scene3d.data.capture import describe
 from scene3d.errors import Diverged, InputError, LimitExceeded, Scene3dError
@@ -75,6 +76,10 @@ def reconstruct_run(
         begun_whole = resume and plan is None and run.checkpoints.is_dir()
         num_blocks = 1 if begun_whole else choose_num_blocks(prepared.capture, prepared.split, settings)
     if num_blocks == 1 and plan is None:
+        if settings.needs_ray and reporter is not None:
+            reporter.note(
+                "a scene in one piece is trained by one process; more workers are for blocks", level="warning"
+            )
         result = reconstruct(capture_path, output, settings, resume=resume, reporter=reporter, prepared=prepared)
         return RunResult(
             run=result.run,
@@ -95,6 +100,8 @@ def _reconstruct_blocks(
 ) -> RunResult:
     was_there = run.root.exists()
     check_run_folder(run, resume=resume)
+    if settings.needs_ray:
+        require_ray()
     try:
         plan = plan or _make_plan(prepared, settings)
         with run.locked():

@@ -40,6 +40,17 @@ LOOPBACK = {
 """For a cluster of this machine alone."""
 
 
+def require_ray() -> None:
+    """Says so before anything was begun, where Ray is not there.
+
+    Raises:
+        MissingPart: It is not installed.
+    """
+    if find_spec("ray") is None:
+        remedy = "run `pip install 'scene3d[cluster]'`, or use one worker (--workers 1)"
+        raise MissingPart("more than one worker needs the package ray, which is not installed", remedy=remedy)
+
+
 @contextmanager
 def open_cluster(address: str | None, num_workers: int) -> Iterator[Any]:
     """The `ray` module, connected; a cluster that was started here ends with the body.
@@ -52,10 +63,7 @@ def open_cluster(address: str | None, num_workers: int) -> Iterator[Any]:
         MissingPart: Ray is not installed.
         InputError: There is no cluster at this address.
     """
-    if find_spec("ray") is None:
-        raise MissingPart(
-            "the package ray is not installed", remedy="run `pip install 'scene3d[cluster]'`, or --workers 1"
-        )
+    require_ray()
     wanted = ENVIRONMENT | ({} if address else LOOPBACK)
     before = {name: os.environ.get(name) for name in [*wanted, "PYTHONPATH"]}
     os.environ.update({name: value for name, value in wanted.items() if name not in os.environ})

@@ -89,7 +89,7 @@ def test_turns_are_what_a_plain_loop_over_resident_blocks_does(
         seat.close()
 
 
-@pytest.mark.parametrize("step", [1, 7, 30, 59])
+@pytest.mark.parametrize("step", [1, 30, 59])
 def test_a_run_stopped_at_any_moment_ends_with_the_same_bytes(
     hamlet: Path, tmp_path: Path, finished: RunFolder, step: int
 ) -> None:
@@ -185,20 +185,21 @@ def test_the_last_round_moves_the_decoder_only_where_it_is_not_frozen(
     assert (record["decoder_sha256"] == in_last_round[0]) == frozen
 
 
-def test_weights_change_the_decoder_and_the_turns(hamlet: Path, tmp_path: Path, finished: RunFolder) -> None:
-    strong = make_job(hamlet, tmp_path / "strong", with_turns(sigma=0.5))
-    none = make_job(hamlet, tmp_path / "none", with_turns(weighting=False))
+def test_weights_change_the_decoder_and_the_turns(hamlet: Path, tmp_path: Path) -> None:
+    # Turns of two iterations: of one, nothing could be given to another block.
+    strong = make_job(hamlet, tmp_path / "strong", replace(with_turns(sigma=0.05), iterations=40))
+    none = make_job(hamlet, tmp_path / "none", replace(with_turns(weighting=False), iterations=40))
     for job in (strong, none):
         train_in_turns(job, Alone())
     records = [
         [json.loads(p.read_text()) for p in sorted(job.run.blocks.glob("*/block.json"))] for job in (strong, none)
     ]
     iterations = [[record["iterations"] for record in each] for each in records]
-    assert iterations[1] == [20, 20, 20]
-    assert sum(iterations[0]) == 60
+    assert iterations[1] == [40, 40, 40]
+    assert sum(iterations[0]) == 120
     assert iterations[0] != iterations[1]
     decoders = [read_anchors(sorted(job.run.blocks.iterdir())[0] / "anchors.safetensors")[1] for job in (strong, none)]
-    apart = [(a - b).abs().max() for a, b in zip(*(each.parameters() for each in decoders), strict=True)]
+    apart = [(a - b).detach().abs().max() for a, b in zip(*(each.parameters() for each in decoders), strict=True)]
     assert max(float(each) for each in apart) > 1e-4
 
 

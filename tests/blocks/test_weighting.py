@@ -69,9 +69,14 @@ def test_every_tenth_view_is_a_probe(num_views: int, num_probes: int) -> None:
     assert all(probe % PROBE_EVERY == 0 and probe < num_views for probe in probes)
 
 
+class NamedPhotographs(Photographs):
+    def view_name(self, index: int) -> str:
+        return f"{index}"
+
+
 def test_quality_is_the_mean_of_the_probes_as_exposed() -> None:
     town, cameras = make_town(), make_cameras()
-    photos, views = Photographs(town, cameras), list(range(5, 17))
+    photos, views = NamedPhotographs(town, cameras), list(range(5, 17))
     model = make_model(town, 1)
     affine = torch.eye(3, 4).repeat(len(views), 1, 1)
     affine[10, :, :3] *= 0.9
