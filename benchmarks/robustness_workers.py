@@ -56,45 +56,62 @@ def main() -> int:
     arguments = parser.parse_args()
     settings = replace(SETTINGS, iterations=arguments.iterations)
     with tempfile.TemporaryDirectory() as scratch:
-        record = measure(Path(scratch), settings, arguments.kills, random.Random(arguments.seed))
-    print(json.dumps(record, indent=2))
-    if arguments.output:
-        known = read_json_object(arguments.output) if arguments.output.is_file() else {"schema_version": 1}
-        write_json(arguments.output, {**known, "workers": record})
-    return int(record["survived"] < record["tried"])
+        bench = Bench(Path(scratch), settings, random.Random(arguments.seed))
+        keep(arguments.output, bench.record)
+        for kind in ("worker_kills", "program_kills"):
+            for _ in range(arguments.kills):
+                bench.kill(kind)
+                keep(arguments.output, bench.record)
+    print(json.dumps(bench.record, indent=2))
+    return int(bench.record["survived"] < bench.record["tried"])
 
 
-def measure(folder: Path, settings: RunSettings, kills: int, moments: random.Random) -> dict[str, Any]:
-    """All runs, one after another."""
-    capture = make_capture(folder / "capture", CAPTURE)
-    alone = _timed(start_program(capture, folder / "alone", settings))
-    team_settings = replace(settings, workers=NUM_WORKERS)
-    expected = alone["files"]
-    team = _timed(start_program(capture, folder / "team", team_settings))
-    runs = [team]
-    for number in range(kills):
-        runs.append(_kill_a_worker(capture, folder / f"worker{number}", team_settings, moments))
-        print(f"worker {number}: {runs[-1]['files'] == expected}", file=sys.stderr, flush=True)
-    for number in range(kills):
-        runs.append(_kill_the_program(capture, folder / f"program{number}", team_settings, moments))
-        print(f"program {number}: {runs[-1]['files'] == expected}", file=sys.stderr, flush=True)
-    same = [run["files"] == expected for run in runs]
-    outcomes = [_outcome(run, equal) for run, equal in zip(runs[1:], same[1:], strict=True)]
-    return {
-        "machine": describe_machine(),
-        "capture": {"num_views": CAPTURE.num_views, "width": CAPTURE.width, "height": CAPTURE.height},
-        "iterations": settings.iterations,
-        "blocks": settings.blocks,
-        "lanes": settings.turns.accumulate,
-        "num_workers": NUM_WORKERS,
-        "final_sha256": expected,
-        "one_process": {"seconds": alone["seconds"]},
-        "two_workers": {"seconds": team["seconds"], "same": same[0]},
-        "worker_kills": outcomes[:kills],
-        "program_kills": outcomes[kills:],
-        "tried": len(runs),
-        "survived": sum(same),
-    }
+class Bench:
+    """The undisturbed runs, then one disturbed run after another; `record` tells of all so far."""
+
+    def __init__(self, folder: Path, settings: RunSettings, moments: random.Random) -> None:
+        self._folder = folder
+        self._moments = moments
+        self._settings = replace(settings, workers=NUM_WORKERS)
+        self._capture = make_capture(folder / "capture", CAPTURE)
+        machine = describe_machine()
+        alone = _timed(start_program(self._capture, folder / "alone", settings))
+        team = _timed(start_program(self._capture, folder / "team", self._settings))
+        self._expected = alone["files"]
+        same = team["files"] == self._expected
+        self.record: dict[str, Any] = {
+            "machine": machine,
+            "capture": {"num_views": CAPTURE.num_views, "width": CAPTURE.width, "height": CAPTURE.height},
+            "iterations": settings.iterations,
+            "blocks": settings.blocks,
+            "lanes": settings.turns.accumulate,
+            "num_workers": NUM_WORKERS,
+            "final_sha256": self._expected,
+            "one_process": {"seconds": alone["seconds"]},
+            "two_workers": {"seconds": team["seconds"], "same": same},
+            "worker_kills": [],
+            "program_kills": [],
+            "tried": 1,
+            "survived": int(same),
+        }
+
+    def kill(self, kind: str) -> None:
+        """One more run, with a kill of a worker or of the program."""
+        output = self._folder / f"{kind}{len(self.record[kind])}"
+        disturb = _kill_a_worker if kind == "worker_kills" else _kill_the_program
+        run = disturb(self._capture, output, self._settings, self._moments)
+        same = run.pop("files") == self._expected
+        self.record[kind].append({**run, "same": same})
+        self.record["tried"] += 1
+        self.record["survived"] += int(same)
+        print(f"{kind} {len(self.record[kind])}: {self.record[kind][-1]}", file=sys.stderr, flush=True)
+
+
+def keep(output: Path | None, record: dict[str, Any]) -> None:
+    """Writes the record beside what others have measured, after every run: a long bench may be cut."""
+    if output is not None:
+        known = read_json_object(output) if output.is_file() else {"schema_version": 1}
+        write_json(output, {**known, "workers": record})
 
 
 def hash_run(root: Path) -> str:
@@ -124,7 +141,7 @@ def _kill_a_worker(capture: Path, output: Path, settings: RunSettings, moments: 
         raise RuntimeError(f"the program ended too early: {program.tail()}")
     time.sleep(delay_s)
     os.kill(moments.choice(program.worker_ids()), signal.SIGKILL)
-    return {**_timed(program), "rounds": rounds, "delay_s": round(delay_s, 3)}
+    return {**_timed(program), "after_rounds": rounds, "delay_s": round(delay_s, 3)}
 
 
 def _kill_the_program(capture: Path, output: Path, settings: RunSettings, moments: random.Random) -> dict[str, Any]:
@@ -140,10 +157,6 @@ def _kill_the_program(capture: Path, output: Path, settings: RunSettings, moment
         "rounds": rounds,
         "delay_s": round(delay_s, 3),
     }
-
-
-def _outcome(run: dict[str, Any], same: bool) -> dict[str, Any]:
-    return {"after_rounds": run["rounds"], "delay_s": run["delay_s"], "same": same, "seconds": run["seconds"]}
 
 
 if __name__ == "__main__":
