@@ -14,6 +14,7 @@ import torch
 from machine import SHARED, usable_cores
 from timing import Bar, ratio
 
+import scene3d.training.splats as splats_module
 import scene3d.training.step as step_module
 from rasterizer import l1_ssim, rasterization
 from scene3d.data.loader import ImageLoader, TrainingImage
@@ -132,7 +133,7 @@ def run_measured(trainer: Trainer, loader: ImageLoader, measured: Measured) -> N
     parts = measured.parts_s
     with (
         timed_calls(loader, "load", parts, "decode"),
-        timed_calls(step_module, "rasterization", parts, "raster forward"),
+        timed_calls(splats_module, "rasterization", parts, "raster forward"),
         timed_calls(step_module, "photometric_loss", parts, "loss"),
         timed_calls(torch.Tensor, "backward", parts, "backward"),
         timed_calls(step_module, "apply_gradients", parts, "optimiser"),

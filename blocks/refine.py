@@ -23,6 +23,7 @@ from scene3d.training.explicit_field import ExplicitField
 from scene3d.training.exposure import Exposure
 from scene3d.training.hooks import Surroundings
 from scene3d.training.preparation import choose_device, find_scene_scale, make_terms, open_photos
+from scene3d.training.settling import settling
 from scene3d.training.trainer import Trainer
 
 REACH_SIGMAS = 2.0
@@ -106,29 +107,10 @@ def find_seam(plan: BlockPlan, gaussians: Gaussians) -> Bool[Tensor, "n"]:
 
 
 def _refining(settings: RunSettings, num_gaussians: int) -> RunSettings:
-    """Settings of a run that only settles: final step sizes, no growth, nothing left out."""
-    steps = settings.optimizer
-    share = steps.other_lr_final_ratio
-    optimizer = replace(
-        steps,
-        means_lr=steps.means_lr * steps.means_lr_final_ratio,
-        means_lr_final_ratio=1.0,
-        quats_lr=steps.quats_lr * share,
-        scales_lr=steps.scales_lr * share,
-        opacities_lr=steps.opacities_lr * share,
-        sh_lr=steps.sh_lr * share,
-        other_lr_final_ratio=1.0,
-    )
-    return replace(
-        settings,
-        iterations=settings.merge.refine_iterations,
-        coarse_share=0.0,
-        eval_every=0,
-        optimizer=optimizer,
-        density=replace(settings.density, stop_share=0.0, max_gaussians=num_gaussians),
-        loss=replace(settings.loss, drop_share=0.0),
-        pseudo_view=replace(settings.pseudo_view, start_share=0.0, weight=settings.pseudo_view.final_weight),
-    )
+    """Settings of a run that only settles, with pseudo views at their final weight from the start."""
+    settled = settling(settings, iterations=settings.merge.refine_iterations, num_gaussians=num_gaussians)
+    pseudo_view = replace(settled.pseudo_view, start_share=0.0, weight=settled.pseudo_view.final_weight)
+    return replace(settled, pseudo_view=pseudo_view)
 
 
 def _put_back(core: Gaussians, near: Bool[Tensor, "n"], refined: Gaussians) -> Gaussians:

@@ -15,8 +15,8 @@ from scene3d.gaussians.decoder_shape import DecoderShape
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.gaussians.initialization import neighbour_scales
 
-START_SPREAD = 0.5
-"""Standard deviation of the first offsets, in the anchor's own size."""
+START_SPREAD = 0.1
+"""Standard deviation of the first offsets, in the anchor's own size: enough to tell an anchor's Gaussians apart."""
 
 REACH_SIGMAS = 3.5
 """Standard deviations beyond which a Gaussian draws nothing (half a step of 8 bits at full opacity lies at 3.33)."""
@@ -128,14 +128,18 @@ def decode_anchors(
         sh_degree: Highest degree of colour in the static mode.
     """
     decoded = decoder(anchors.features, view_directions(anchors, camera), sh_degree=sh_degree)
-    gaussians = Gaussians(
+    return gaussians_of(anchors, decoded), decoded
+
+
+def gaussians_of(anchors: Anchors, decoded: Decoded) -> Gaussians:
+    """Anchors and what the heads said of them as Gaussians, k after k."""
+    return Gaussians(
         means=anchors.means().flatten(0, 1),
         quats=decoded.quats.flatten(0, 1),
         log_scales=(anchors.log_scales[:, None, 3:] + decoded.log_shares).flatten(0, 1),
         opacity_logits=decoded.opacity_logits.flatten(),
         sh=decoded.sh.flatten(0, 1),
     )
-    return gaussians, decoded
 
 
 def view_directions(anchors: Anchors, camera: Camera | None) -> Float[Tensor, "a 3"] | None:
@@ -152,8 +156,15 @@ not exact, and a pseudo view looks a little further."""
 
 
 @torch.no_grad()
-def find_in_view(anchors: Anchors, camera: Camera, *, near: float) -> Int[Tensor, "m"]:
-    """Rows of the anchors that may draw into a camera's image: a ball around each against the widened frustum."""
+def find_in_view(anchors: Anchors, camera: Camera, *, near: float, margin: float = IMAGE_MARGIN) -> Int[Tensor, "m"]:
+    """Rows of the anchors that may draw into a camera's image: a ball around each against the widened frustum.
+
+    Args:
+        anchors: Detached.
+        camera: Who looks.
+        near: Nearest depth drawn, world units.
+        margin: Share of the image added on each side.
+    """
     device = anchors.positions.device
     cam_from_world = torch.from_numpy(camera.cam_from_world).to(device, torch.float32)
     x, y, z = (anchors.positions @ cam_from_world[:3, :3].T + cam_from_world[:3, 3]).unbind(1)
@@ -163,6 +174,6 @@ def find_in_view(anchors: Anchors, camera: Camera, *, near: float) -> Int[Tensor
         (x, float(camera.K[0, 0]), float(camera.K[0, 2]), camera.width),
         (y, float(camera.K[1, 1]), float(camera.K[1, 2]), camera.height),
     ):
-        for sign, edge in ((1.0, center + IMAGE_MARGIN * size), (-1.0, (1 + IMAGE_MARGIN) * size - center)):
+        for sign, edge in ((1.0, center + margin * size), (-1.0, (1 + margin) * size - center)):
             seen &= sign * focal * along + edge * z >= -reach * float(np.hypot(focal, edge))
     return seen.nonzero()[:, 0]

@@ -1,6 +1,6 @@
 """Owns the anchor field in training: anchors with their optimiser, decoded by a decoder that others may share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -87,9 +87,9 @@ class AnchorField:
         distillation = self._distil(near.detach(), decoded, camera) if self.shared.teaches else None
         return Drawn(gaussians=gaussians, rows=rows, distillation=distillation)
 
-    def baked(self, sh_degree: int) -> Gaussians:
-        """All Gaussians as a standard set, in the order of `gaussians`."""
-        return bake_anchors(self.anchors(), self.shared.student, sh_degree)
+    def baked(self, sh_degree: int, cameras: Sequence[Camera] = ()) -> Gaussians:
+        """All Gaussians as a standard set, in the order of `gaussians`; the view mode needs the training cameras."""
+        return bake_anchors(self.anchors(), self.shared.student, sh_degree, cameras)
 
     def centers(self) -> Float[Tensor, "n 3"]:
         """Positions of the anchors."""

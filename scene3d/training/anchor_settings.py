@@ -34,26 +34,29 @@ class AnchorSettings:
     voxel_ratio: float = 1.0
     """Side of a voxel as a multiple of the median distance between neighbouring points; one anchor per voxel."""
 
-    features_lr: float = 7.5e-3
+    features_lr: float = 5e-2
     """Adam step of the features."""
 
-    offsets_lr: float = 1e-2
-    """Adam step of the offsets, in the anchor's own size."""
+    offsets_lr: float = 0.5
+    """Adam step of the offsets at the start, in the anchor's own size."""
 
-    scales_lr: float = 7e-3
+    offsets_final_ratio: float = 0.01
+    """Offsets, at the end, as a share of the start."""
+
+    scales_lr: float = 2e-2
     """Adam step of the log sizes."""
 
-    opacity_lr: float = 2e-3
+    opacity_lr: float = 6e-3
     """Adam step of the decoder's opacity head."""
 
-    covariance_lr: float = 4e-3
+    covariance_lr: float = 1e-2
     """Adam step of the decoder's head of sizes and rotations."""
 
-    color_lr: float = 8e-3
+    color_lr: float = 1.6e-2
     """Adam step of the decoder's colour head."""
 
     final_ratio: float = 0.1
-    """Steps at the end, as a share of those at the start."""
+    """Steps of all but offsets at the end, as a share of those at the start."""
 
     teacher: TeacherMode = "auto"
     """Momentum teacher of the decoder: follows it after every step, after every round, or not at all; auto has one for
@@ -78,8 +81,12 @@ class AnchorSettings:
     prune_opacity: float = 0.005
     """Anchors whose Gaussians' opacities sum up to less than this are removed."""
 
+    bake_iterations: int = 300
+    """View mode: iterations in which the exported Gaussians are fitted to what the anchors show."""
+
     def __post_init__(self) -> None:
         self.decoder_shape(0)
+        _require(self.bake_iterations >= 0, f"anchors.bake_iterations is {self.bake_iterations}; it must be 0 or more")
         for name in ("features_lr", "offsets_lr", "scales_lr", "opacity_lr", "covariance_lr", "color_lr"):
             _require(getattr(self, name) >= 0, f"anchors.{name} is {getattr(self, name)}; it must be zero or more")
         _require(self.voxel_ratio > 0, f"anchors.voxel_ratio is {self.voxel_ratio}; it must be positive")

@@ -1,6 +1,6 @@
 """Owns the explicit Gaussian field in training: parameters, their optimiser, and rearranging both together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -64,7 +64,7 @@ class ExplicitField:
         """Detached centres."""
         return self.parameters["means"].detach()
 
-    def baked(self, sh_degree: int) -> Gaussians:
+    def baked(self, sh_degree: int, cameras: Sequence[Camera] = ()) -> Gaussians:
         """A detached copy of one colour degree, ready for a file."""
         values = {name: value.detach().clone() for name, value in self.parameters.items()}
         values["sh"] = resize_sh(values["sh"], sh_degree)

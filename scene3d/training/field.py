@@ -1,6 +1,6 @@
 """Owns what a trainer asks of a field, whatever it is made of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -67,8 +67,13 @@ class Field(Protocol):
     def draw(self, camera: Camera) -> Drawn:
         """Those that a camera may see, with what the step needs of them."""
 
-    def baked(self, sh_degree: int) -> Gaussians:
-        """A detached standard set of one colour degree, ready for a file."""
+    def baked(self, sh_degree: int, cameras: Sequence[Camera] = ()) -> Gaussians:
+        """A detached standard set of one colour degree, ready for a file.
+
+        Args:
+            sh_degree: Of the result.
+            cameras: Those of the training views; only fields that look different from each side need them.
+        """
 
     def centers(self) -> Float[Tensor, "n 3"]:
         """Detached positions of the rows, by which they belong to a place."""

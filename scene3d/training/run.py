@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from scene3d.io.checkpoint import load_checkpoint, save_checkpoint
 from scene3d.metrics import psnr_db
 from scene3d.render import render_view
 from scene3d.training.field import Field
+from scene3d.training.finishing import finish_field
 from scene3d.training.first_field import in_one_piece, make_first_field, make_shared_decoder
 from scene3d.training.hooks import Surroundings, TrainingHooks, TrainingState
 from scene3d.training.memory import peak_memory_bytes
@@ -84,8 +86,8 @@ def reconstruct(
             for finding in prepared.findings:
                 reporter.note(describe(finding), level=finding.severity.value)
             trainer = train(run, prepared, settings, resume=resume, reporter=reporter)
-            gaussians = trainer.field.baked(settings.sh_degree)
-            write_merged(run, prepared, gaussians, trainer.seconds, settings)
+            gaussians, facts = finish_field(run, trainer.field, prepared, settings, reporter)
+            write_merged(run, prepared, gaussians, settings, {"train_seconds": trainer.seconds, **facts})
     except InputError:
         if not was_there and not run.checkpoints.exists():
             leave_nothing_behind(run)
@@ -224,18 +226,22 @@ def look_at_held_out(
 
 
 def write_merged(
-    run: RunFolder, prepared: Prepared, gaussians: Gaussians, seconds: float, settings: ReconstructSettings
+    run: RunFolder,
+    prepared: Prepared,
+    gaussians: Gaussians,
+    settings: ReconstructSettings,
+    facts: Mapping[str, Any],
 ) -> None:
-    """Writes the finished scene in the capture's frame, and the manifest last."""
+    """Writes the finished scene in the capture's frame, and the manifest with further facts last."""
     world_from_capture = prepared.capture.world_from_capture
     record = write_scene(run.merged_scene, gaussians, world_from_capture)
     manifest = {
         "schema_version": RUN_SCHEMA_VERSION,
         "num_gaussians": len(gaussians),
         "iterations": settings.iterations,
-        "train_seconds": seconds,
         "peak_memory_bytes": peak_memory_bytes(),
         "world_from_capture": world_from_capture.to_record(),
+        **facts,
         **record,
     }
     write_json(run.manifest, manifest)

@@ -31,7 +31,7 @@ def anchor_rates(settings: ReconstructSettings, iteration: int) -> dict[str, flo
     settle = log_linear(1.0, rates.final_ratio, progress)
     return {
         "features": rates.features_lr * settle,
-        "offsets": rates.offsets_lr * settle,
+        "offsets": log_linear(rates.offsets_lr, rates.offsets_lr * rates.offsets_final_ratio, progress),
         "log_scales": rates.scales_lr * settle,
     }
 

@@ -14,6 +14,7 @@ from scene3d.gaussians.gaussians import Gaussians
 from scene3d.training.density import screen_norms
 from scene3d.training.exposure import Exposure
 from scene3d.training.field import Drawn, Field
+from scene3d.training.regularisation import multiscale_l1, regularisation
 from scene3d.training.schedules import image_downscale_at, log_linear
 from scene3d.training.settings import ReconstructSettings
 from scene3d.training.splats import make_splats
@@ -87,7 +88,10 @@ def training_step(
     backend = None if settings.backend == "auto" else settings.backend
     due = [term for term in context.terms if term.is_due(context.iteration, settings.iterations)]
     rendered = splats.render(photo.camera, background, depth=bool(due), backend=backend)
-    loss = photometric_loss(exposure.apply(rendered.image, view), photo, settings)
+    exposed = exposure.apply(rendered.image, view)
+    loss = photometric_loss(exposed, photo, settings)
+    if settings.loss.multiscale_weight > 0:
+        loss = loss + settings.loss.multiscale_weight * multiscale_l1(exposed, photo.image, photo.mask)
     loss = loss + regularisation(drawn.gaussians, settings, context.scene_scale)
     if due:
         seen = StepView(
@@ -134,16 +138,6 @@ def photometric_loss(
         # Windows of SSIM reach across the border of the mask: what lies there must be nothing, not the photograph.
         target = target * photo.mask[..., None]
     return l1_ssim(image, target, ssim_weight=settings.loss.ssim_weight, mask=photo.mask, backend=backend)
-
-
-def regularisation(gaussians: Gaussians, settings: ReconstructSettings, scene_scale: float) -> Float[Tensor, ""]:
-    """Pulls on opacity and size; zero unless asked for."""
-    loss = torch.zeros((), device=gaussians.means.device)
-    if settings.loss.opacity_weight > 0:
-        loss = loss + settings.loss.opacity_weight * gaussians.opacities.mean()
-    if settings.loss.scale_weight > 0:
-        loss = loss + settings.loss.scale_weight * gaussians.scales.mean() / scene_scale
-    return loss
 
 
 def apply_gradients(

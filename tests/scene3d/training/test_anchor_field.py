@@ -11,8 +11,8 @@ from scene3d.io.anchor_file import read_anchors, write_anchors
 from scene3d.metrics import psnr_db
 from scene3d.render import render_view
 from scene3d.training.field import Field
-from scene3d.training.hooks import TrainingState
-from tests.scene3d.training.anchor_scenes import SETTINGS, make_photographs, make_trainer, with_anchors
+from scene3d.training.hooks import Surroundings, TrainingState
+from tests.scene3d.training.anchor_scenes import SETTINGS, make_field, make_photographs, make_trainer, with_anchors
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,45 @@ def test_a_run_cut_anywhere_and_resumed_ends_with_the_same_bytes(
         second.restore(first.state())
         second.run()
         assert same(whole.state(), second.state()), f"cut at {cut}"
+
+
+def test_a_decoder_of_others_is_neither_stepped_nor_saved_by_the_trainer(photographs: list[TrainingImage]) -> None:
+    trainer = make_trainer(photographs, surroundings=Surroundings(steps_shared=False))
+    shared = trainer.field.shared
+    before = shared.checksum()
+    trainer.advance()
+    assert shared.checksum() == before
+    assert shared.step_count == 0
+    assert not [name for name in trainer.state()[0] if name.startswith("decoder.")]
+    assert float(shared.take_gradient().abs().sum()) > 0
+
+
+def test_growth_by_the_trainer_keeps_to_region_and_cap(photographs: list[TrainingImage]) -> None:
+    def region(means: torch.Tensor) -> torch.Tensor:
+        return means[:, 0] > 0
+
+    trainer = make_trainer(photographs, surroundings=Surroundings(region=region))
+    first = len(trainer.field)
+    trainer.run()
+    field = trainer.field
+    assert first < len(field) <= SETTINGS.density.max_gaussians // 3
+    known = make_field()[0].centers()
+    new = ~(field.centers()[:, None] == known).all(2).any(1)
+    assert bool(new.any())
+    assert bool(region(field.centers()[new]).all())
+
+
+def test_held_rows_do_not_move(photographs: list[TrainingImage]) -> None:
+    field = make_field()[0]
+    drawn = field.draw(photographs[1].camera)
+    drawn.gaussians.means.sum().backward()
+    before = field.anchors().offsets.detach().clone()
+    held = torch.arange(len(field)) % 2 == 0
+    visible = torch.ones(len(drawn.gaussians), dtype=torch.bool)
+    field.step(drawn, visible, SETTINGS, held=held, iteration=0, scene_scale=1.0)
+    moved = (field.anchors().offsets.detach() != before).flatten(1).any(1)
+    assert not bool(moved[held].any())
+    assert bool(moved[~held].any())
 
 
 def test_the_field_is_what_a_trainer_asks_for(photographs: list[TrainingImage]) -> None:
