@@ -124,7 +124,7 @@ def merge_blocks(
         release_memory()
         refined = refine_parts(context, crops, kept, reporter)
         kept |= {part.owner: part.core for part in refined}
-    anchors = merge_anchors(run, crops)
+    anchors = merge_anchors(run, plan, crops)
     record = _write_scene(run, plan, [*refined, *parts[len(crops) :]], kept, reporter)
     shutil.rmtree(run.merged_scene.parent / "seams", ignore_errors=True)
     result = MergeResult(
@@ -135,7 +135,7 @@ def merge_blocks(
         audit=audit,
         train_seconds=sum(float(crop.record.get("train_seconds") or 0) for crop in crops),
     )
-    write_json(run.manifest, _manifest(plan, result, record) | ({} if anchors is None else {"anchors": anchors}))
+    write_json(run.manifest, _manifest(plan, result, record) | _describe_field(anchors))
     return result
 
 
@@ -192,6 +192,11 @@ def _describe(plan: BlockPlan, crop: Crop, num_removed: int) -> MergedBlock:
         peak_memory_bytes=crop.record.get("peak_memory_bytes"),
         iterations=crop.record.get("iterations"),
     )
+
+
+def _describe_field(anchors: dict[str, Any] | None) -> dict[str, Any]:
+    """As of a scene in one piece."""
+    return {"field": "explicit"} if anchors is None else {"field": "anchors", "anchors": anchors}
 
 
 def _manifest(plan: BlockPlan, result: MergeResult, scene: Mapping[str, Any]) -> dict[str, Any]:

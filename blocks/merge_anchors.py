@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from blocks.merge_parts import Crop
+from blocks.plan import BlockPlan
 from scene3d.errors import InputError
 from scene3d.gaussians.anchors import Anchors
 from scene3d.gaussians.decoder import Decoder
@@ -17,13 +18,14 @@ from scene3d.io.atomic import make_folder
 from scene3d.training.run_folder import RunFolder
 
 
-def merge_anchors(run: RunFolder, crops: Sequence[Crop]) -> dict[str, Any] | None:
+def merge_anchors(run: RunFolder, plan: BlockPlan, crops: Sequence[Crop]) -> dict[str, Any] | None:
     """Write `merged/anchors.safetensors`, as trained: before the audit and the refinement of seams.
 
     One block is in memory at a time; what is gathered lies in files that are mapped into memory.
 
     Args:
         run: Whose blocks were trained with one decoder.
+        plan: Of the run.
         crops: Of these blocks.
 
     Returns:
@@ -40,11 +42,11 @@ def merge_anchors(run: RunFolder, crops: Sequence[Crop]) -> dict[str, Any] | Non
         raise InputError(
             f"the blocks were finished with {len(checksums)} different decoders", where=run.blocks, remedy=remedy
         )
-    path = run.merged_scene.with_name("anchors.safetensors")
+    path, facts = run.merged_anchors, {"world_from_capture": plan.world_from_capture.to_record()}
     scratch = path.with_name("anchors-parts")
     try:
         anchors, decoder = _gather(crops, scratch)
-        sha256 = write_anchors(path, anchors, decoder)
+        sha256 = write_anchors(path, anchors, decoder, facts=facts)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return {
