@@ -29,6 +29,7 @@ ROWS_AT_ONCE = 1 << 16
 """Gaussians handed on at once, so that little more than one block is ever in memory."""
 
 _RETRAIN = "train it with `scene3d reconstruct --resume`"
+_BEGIN_ANEW = "reconstruct into a new folder: the decoder that it would share has moved on without it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +106,7 @@ def merge_blocks(
     """
     reporter = reporter or Quiet()
     crops, failures = crop_blocks(run, plan, reporter)
-    holes = tuple(_hole_of(plan, index, reason) for index, reason in sorted(failures.items()))
+    holes = tuple(_hole_of(plan, index, reason, settings) for index, reason in sorted(failures.items()))
     for hole in holes:
         reporter.note(f"block {hole.block_id} leaves a hole: {hole.reason}; {hole.remedy}", level="warning")
     if not crops:
@@ -170,10 +171,11 @@ def _rows_of(part: Crop, kept: Bool[Tensor, "n"], plan: BlockPlan, sh_degree: in
         yield chosen
 
 
-def _hole_of(plan: BlockPlan, index: int, reason: str) -> Hole:
+def _hole_of(plan: BlockPlan, index: int, reason: str, settings: RunSettings) -> Hole:
     areas = [float(np.prod(np.subtract(block.cell.high, block.cell.low))) for block in plan.blocks]
     block_id = plan.blocks[index].block_id
-    return Hole(block_id=block_id, reason=reason, area_share=areas[index] / sum(areas), remedy=_RETRAIN)
+    remedy = _RETRAIN if settings.field == "explicit" else _BEGIN_ANEW
+    return Hole(block_id=block_id, reason=reason, area_share=areas[index] / sum(areas), remedy=remedy)
 
 
 def _describe(plan: BlockPlan, crop: Crop, num_removed: int) -> MergedBlock:

@@ -6,12 +6,18 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from scene3d.errors import InputError, MissingPart
 
+logger = logging.getLogger(__name__)
+
 OBJECT_STORE_BYTES = 80 << 20
 """Results that pass through Ray are a few lines of text; scenes travel as files."""
+
+MAX_STARTS = 4
+"""Times that starting a cluster is tried."""
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -22,7 +28,7 @@ ENVIRONMENT = {
     # A worker imports torch before it answers: on a busy machine that takes minutes.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
     "RAY_worker_register_timeout_seconds": "1800",
-    "RAY_raylet_start_wait_time_s": "600",
+    "RAY_gcs_server_request_timeout_seconds": "600",
     "RAY_health_check_initial_delay_ms": "60000",
     "RAY_health_check_timeout_ms": "60000",
     "RAY_health_check_failure_threshold": "10",
@@ -75,11 +81,8 @@ def open_cluster(address: str | None, num_workers: int) -> Iterator[Any]:
         if ray.is_initialized():
             yield ray
             return
-        _connect(ray, address, num_workers)
-        try:
+        with _connected(ray, address, num_workers):
             yield ray
-        finally:
-            ray.shutdown()
     finally:
         for name, value in before.items():
             if value is None:
@@ -88,22 +91,41 @@ def open_cluster(address: str | None, num_workers: int) -> Iterator[Any]:
                 os.environ[name] = value
 
 
-def _connect(ray: Any, address: str | None, num_workers: int) -> None:
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    if address is None:
-        ray.init(
-            address="local",
-            num_cpus=max(num_workers, _own_cpus()),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            **quiet,
-        )
+@contextmanager
+def _connected(ray: Any, address: str | None, num_workers: int) -> Iterator[None]:
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is not None:
+        try:
+            ray.init(address=address, **quiet)
+        except ConnectionError as error:
+            remedy = "start one with `ray start --head`, or leave --ray out"
+            raise InputError(f"there is no Ray cluster ({error})", where=address, remedy=remedy) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
         return
-    try:
-        ray.init(address=address, **quiet)
-    except ConnectionError as error:
-        remedy = "start one with `ray start --head`, or leave --ray out"
-        raise InputError(f"there is no Ray cluster ({error})", where=address, remedy=remedy) from error
+    # Sockets live below it, whose paths may not be long: the person's own folder for temporary files may be too deep.
+    short = "/tmp" if os.name == "posix" else None
+    with TemporaryDirectory(prefix="scene3d-ray-", dir=short, ignore_cleanup_errors=True) as scratch:
+        _start(ray, num_cpus=max(num_workers, _own_cpus()), _temp_dir=scratch, **quiet)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(ray: Any, **options: Any) -> None:
+    """Starts a cluster, again where the machine was too busy for Ray's patience of half a minute."""
+    for attempt in range(MAX_STARTS):
+        try:
+            ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **options)
+            return
+        except Exception as error:  # Ray raises nothing narrower here
+            ray.shutdown()
+            if attempt + 1 == MAX_STARTS or "timed out during startup" not in str(error):
+                raise
+            logger.warning("Ray did not start in time; once more")
 
 
 def find_resources(ray: Any, num_workers: int, *, use_gpu: bool) -> dict[str, float]:

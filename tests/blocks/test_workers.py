@@ -205,6 +205,25 @@ def test_a_cluster_of_its_own_is_private_small_and_ends(monkeypatch: pytest.Monk
     assert dict(os.environ) == before
 
 
+def test_a_machine_too_busy_for_ray_gets_another_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[Exception] = [RuntimeError("The current node timed out during startup.")] * 2
+
+    class Slow(FakeRay):
+        def init(self, **options: Any) -> None:
+            if errors:
+                raise errors.pop()
+            super().init(**options)
+
+    fake = Slow()
+    monkeypatch.setattr(cluster, "find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    with open_cluster(None, 1):
+        assert len(fake.started) == 1
+    errors.append(ValueError("something else"))
+    with pytest.raises(ValueError, match="something else"), open_cluster(None, 1):
+        pass
+
+
 def test_no_cluster_at_the_address_is_said_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "find_spec", lambda name: object())
     monkeypatch.setitem(sys.modules, "ray", FakeRay(ConnectionError("nobody answers")))
