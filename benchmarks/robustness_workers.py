@@ -58,8 +58,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(Path(scratch), settings, random.Random(arguments.seed))
         keep(arguments.output, bench.record)
-        for kind in ("worker_kills", "program_kills"):
-            for _ in range(arguments.kills):
+        for _ in range(arguments.kills):
+            for kind in ("worker_kills", "program_kills"):
                 bench.kill(kind)
                 keep(arguments.output, bench.record)
     print(json.dumps(bench.record, indent=2))

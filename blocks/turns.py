@@ -120,7 +120,8 @@ class _Turns:
         self._round, self._num_turns = snapshot.round, snapshot.turns
         self._decoder.restore(snapshot.shared)
         rounds = count_rounds(self._iterations, self._settings)
-        self._reporter.note(f"resuming after round {snapshot.round:,} of {rounds:,}")
+        if self._team.rank == 0:
+            self._reporter.note(f"resuming after round {snapshot.round:,} of {rounds:,}")
 
     def _alive(self) -> list[int]:
         return [index for index, state in sorted(self.seats.states.items()) if state.failure is None]
