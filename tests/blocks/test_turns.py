@@ -231,9 +231,10 @@ def test_a_run_whose_blocks_all_fail_says_why(hamlet: Path, tmp_path: Path, monk
     def fails(self: Trainer) -> float:
         raise Diverged("numbers ran away")
 
+    job = make_job(hamlet, tmp_path / "run")
     monkeypatch.setattr(Trainer, "advance", fails)
     with pytest.raises(Diverged, match=r"no block could be trained.*numbers ran away"):
-        train_in_turns(make_job(hamlet, tmp_path / "run"), Alone())
+        train_in_turns(job, Alone())
 
 
 def test_a_block_that_breaks_goes_back_to_where_its_turn_began(
