@@ -14,7 +14,7 @@ from scene3d.gaussians.gaussians import SH_C0
 START_OPACITY = 0.1
 """Of every Gaussian before training, as for Gaussians from sparse points."""
 
-SH_REST_GAIN = 0.3
+SH_REST_GAIN = 0.1
 """View-dependent coefficients are emitted at this share: they learn as much more slowly than the constant one."""
 
 FAINTEST_HEAD = 1e-4

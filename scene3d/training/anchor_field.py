@@ -15,7 +15,7 @@ from scene3d.render import NEAR_PLANE
 from scene3d.training.adam import RowAdam
 from scene3d.training.anchor_density import AnchorRound, AnchorStatistics, plan_round
 from scene3d.training.distillation import distillation_loss
-from scene3d.training.field import DensityReport, Drawn, Region
+from scene3d.training.field import DensityReport, Drawn, Region, find_nonfinite_rows
 from scene3d.training.schedules import anchor_rates
 from scene3d.training.settings import ReconstructSettings
 from scene3d.training.shared_decoder import SharedDecoder
@@ -161,10 +161,7 @@ class AnchorField:
 
     def find_nonfinite(self) -> Float[Tensor, "n"] | None:
         """Number of values that are not finite in each anchor, or None when all are finite."""
-        if all(bool(value.detach().sum().isfinite()) for value in self.parameters.values()):
-            return None
-        bad = [(~value.detach().isfinite()).reshape(len(self), -1).sum(1) for value in self.parameters.values()]
-        return torch.stack(bad).sum(0).float()
+        return find_nonfinite_rows(self.parameters)
 
     def _distil(self, anchors: Anchors, decoded: Decoded, camera: Camera) -> Float[Tensor, ""]:
         shared = self.shared

@@ -34,13 +34,13 @@ class AnchorSettings:
     voxel_ratio: float = 1.0
     """Side of a voxel as a multiple of the median distance between neighbouring points; one anchor per voxel."""
 
-    features_lr: float = 5e-2
+    features_lr: float = 2e-2
     """Adam step of the features."""
 
     offsets_lr: float = 0.5
     """Adam step of the offsets at the start, in the anchor's own size."""
 
-    offsets_final_ratio: float = 0.01
+    offsets_final_ratio: float = 0.1
     """Offsets, at the end, as a share of the start."""
 
     scales_lr: float = 2e-2

@@ -10,7 +10,7 @@ from scene3d.cameras.camera import Camera
 from scene3d.gaussians.gaussians import Gaussians, resize_sh
 from scene3d.training.adam import RowAdam
 from scene3d.training.density import DensityStatistics, change_density
-from scene3d.training.field import DensityReport, Drawn, Region
+from scene3d.training.field import DensityReport, Drawn, Region, find_nonfinite_rows
 from scene3d.training.schedules import learning_rates
 from scene3d.training.settings import ReconstructSettings
 
@@ -141,11 +141,7 @@ class ExplicitField:
 
     def find_nonfinite(self) -> Float[Tensor, "n"] | None:
         """Number of values that are not finite in each row, or None when all are finite."""
-        # A sum is finite only if every term is (an overflow of finite float32 parameters would be as bad).
-        if all(bool(value.detach().sum().isfinite()) for value in self.parameters.values()):
-            return None
-        bad = [(~value.detach().isfinite()).reshape(len(self), -1).sum(1) for value in self.parameters.values()]
-        return torch.stack(bad).sum(0).float()
+        return find_nonfinite_rows(self.parameters)
 
     def _require_gradients(self) -> None:
         for value in self.parameters.values():

@@ -117,3 +117,12 @@ class Field(Protocol):
 
     def find_nonfinite(self) -> Float[Tensor, "n"] | None:
         """Number of values that are not finite in each row, or None when all are finite."""
+
+
+def find_nonfinite_rows(parameters: Mapping[str, Tensor]) -> Float[Tensor, "n"] | None:
+    """Number of values that are not finite in each row of all parameters, or None when all are finite."""
+    # A sum is finite only if every term is (an overflow of finite float32 parameters would be as bad).
+    if all(bool(value.detach().sum().isfinite()) for value in parameters.values()):
+        return None
+    bad = [(~value.detach().isfinite()).reshape(len(value), -1).sum(1) for value in parameters.values()]
+    return torch.stack(bad).sum(0).float()

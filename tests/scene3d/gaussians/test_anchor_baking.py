@@ -13,7 +13,8 @@ from scene3d.gaussians.anchors import decode_anchors
 from scene3d.io.ply import write_gaussians_ply
 from scene3d.metrics import psnr_db
 from scene3d.render import render_view
-from tests.scene3d.training.anchor_scenes import SETTINGS, make_cameras, make_field, with_anchors
+from tests.scene3d.training.anchor_scenes import SETTINGS, make_field, with_anchors
+from tests.scene3d.training.small_scenes import make_cameras
 
 
 def _trained_look(mode: str):

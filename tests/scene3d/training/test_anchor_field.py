@@ -11,19 +11,14 @@ from scene3d.io.anchor_file import read_anchors, write_anchors
 from scene3d.metrics import psnr_db
 from scene3d.render import render_view
 from scene3d.training.field import Field
-from scene3d.training.hooks import Surroundings, TrainingState
-from tests.scene3d.training.anchor_scenes import SETTINGS, make_field, make_photographs, make_trainer, with_anchors
+from scene3d.training.hooks import Surroundings
+from tests.scene3d.training.anchor_scenes import SETTINGS, make_field, make_trainer, with_anchors
+from tests.scene3d.training.small_scenes import make_photographs, same_state
 
 
 @pytest.fixture(scope="module")
 def photographs() -> list[TrainingImage]:
     return make_photographs()
-
-
-def same(a: TrainingState, b: TrainingState) -> bool:
-    plain = {key: value for key, value in a[1].items() if key != "seconds"}
-    other = {key: value for key, value in b[1].items() if key != "seconds"}
-    return plain == other and a[0].keys() == b[0].keys() and all(torch.equal(a[0][name], b[0][name]) for name in a[0])
 
 
 def test_training_brings_the_renders_towards_the_photographs(photographs: list[TrainingImage]) -> None:
@@ -47,13 +42,13 @@ def test_a_run_cut_anywhere_and_resumed_ends_with_the_same_bytes(
     settings = with_anchors(SETTINGS, teacher=teacher)
     whole = make_trainer(photographs, settings)
     whole.run()
-    for cut in (3, 29, 45):
+    for cut in (3, 45):
         first = make_trainer(photographs, settings)
         first.run(cut)
         second = make_trainer(photographs, settings)
         second.restore(first.state())
         second.run()
-        assert same(whole.state(), second.state()), f"cut at {cut}"
+        assert same_state(whole.state(), second.state()), f"cut at {cut}"
 
 
 def test_a_decoder_of_others_is_neither_stepped_nor_saved_by_the_trainer(photographs: list[TrainingImage]) -> None:

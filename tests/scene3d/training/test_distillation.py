@@ -12,13 +12,8 @@ from scene3d.gaussians.gaussians import SH_C0
 from scene3d.seeding import make_generator
 from scene3d.training.distillation import distillation_loss
 from scene3d.training.hooks import Surroundings
-from tests.scene3d.training.anchor_scenes import (
-    SETTINGS,
-    make_field,
-    make_photographs,
-    make_trainer,
-    with_anchors,
-)
+from tests.scene3d.training.anchor_scenes import SETTINGS, make_field, make_trainer, with_anchors
+from tests.scene3d.training.small_scenes import make_photographs
 
 
 def _decoder(mode: str, seed: int) -> Decoder:
