@@ -24,7 +24,7 @@ from blocks.workers.turn_team import train_turns_by_team
 from scene3d.data.capture import describe
 from scene3d.errors import Diverged, InputError, LimitExceeded, Scene3dError
 from scene3d.events import EventLog, Quiet, Reporter, Tee
-from scene3d.training.memory import keep_one_heap, peak_memory_bytes
+from scene3d.training.memory import keep_little, keep_one_heap, peak_memory_bytes
 from scene3d.training.preparation import Prepared, prepare_training
 from scene3d.training.run import (
     ReconstructResult,
@@ -98,6 +98,7 @@ def _reconstruct_blocks(
     resume: bool,
     reporter: Reporter,
 ) -> RunResult:
+    keep_little()
     was_there = run.root.exists()
     check_run_folder(run, resume=resume)
     if settings.needs_ray:
@@ -123,7 +124,9 @@ def _reconstruct_blocks(
         run=run,
         num_gaussians=merged.num_gaussians,
         train_seconds=merged.train_seconds,
-        peak_memory_bytes=peak_memory_bytes(),
+        # Each block counted its peak anew.
+        peak_memory_bytes=max([peak_memory_bytes() or 0, *(block.peak_memory_bytes or 0 for block in merged.blocks)])
+        or None,
         num_blocks=len(plan.blocks),
         holes=merged.holes,
     )

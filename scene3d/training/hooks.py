@@ -55,7 +55,7 @@ class Surroundings:
     """Gaussians that are drawn and not trained."""
 
     exposure: Exposure | None = None
-    """Exposures fitted before, one per training view; not trained any more."""
+    """Exposures to begin with, one per training view; trained on only if they are trainable."""
 
     terms: tuple[LossTerm, ...] = ()
     """Further terms of the loss."""

@@ -36,6 +36,7 @@ from scene3d.training.preparation import (
     make_terms,
     open_photos,
     prepare_training,
+    start_exposure,
 )
 from scene3d.training.run_folder import RUN_SCHEMA_VERSION, RunFolder
 from scene3d.training.settings import ReconstructSettings
@@ -149,7 +150,11 @@ def train(
     settings = limit_growth(settings, capture, split.train, field.num_gaussians, num_pixels=num_pixels)
     loader = open_photos(capture, split.train, settings)
     scale = find_scene_scale(capture, split.train)
-    surroundings = Surroundings(terms=make_terms(capture, split.train, settings, reporter), shared=shared)
+    surroundings = Surroundings(
+        exposure=start_exposure(capture, split.train, settings, reporter),
+        terms=make_terms(capture, split.train, settings, reporter),
+        shared=shared,
+    )
     trainer = Trainer(
         field,
         loader,

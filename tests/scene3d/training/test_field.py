@@ -87,6 +87,19 @@ def test_the_mean_exposure_stays_the_identity() -> None:
     assert float((affine[3] - torch.eye(3, 4)).abs().max()) > 0.01
 
 
+def test_an_exposure_begins_with_measured_gains_whose_mean_is_the_identity() -> None:
+    gains = torch.tensor([[1.2, 1.0, 0.9], [0.8, 1.1, 1.2], [1.1, 1.0, 0.7]])
+    exposure = Exposure.from_gains(gains)
+    assert exposure.trainable
+    affine = exposure.parameters["affine"].detach()
+    torch.testing.assert_close(affine.mean(0), torch.eye(3, 4))
+    image = torch.full((2, 2, 3), 0.5)
+    torch.testing.assert_close(exposure.apply(image, 0).detach()[0, 0], 0.5 * gains[0] / gains.mean(0))
+    exposure.apply(image, 1).sum().backward()
+    exposure.step(1, 0.01)
+    torch.testing.assert_close(exposure.parameters["affine"].detach().mean(0), torch.eye(3, 4))
+
+
 def test_a_disabled_exposure_changes_nothing() -> None:
     exposure = Exposure(2, enabled=False)
     image = torch.rand(3, 3, 3, generator=torch.Generator().manual_seed(0))
