@@ -171,8 +171,8 @@ def test_the_last_round_moves_the_decoder_only_where_it_is_not_frozen(
 
     def watched(self: Trainer) -> float:
         shared = self._surroundings.shared
-        assert shared is not None
-        before.append(shared.checksum())
+        if shared is not None:  # the stage before the blocks has none
+            before.append(shared.checksum())
         return original(self)
 
     monkeypatch.setattr(Trainer, "advance", watched)
