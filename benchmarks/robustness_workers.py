@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from machine import describe_machine
 
-from blocks.settings import RunSettings
+from blocks.settings import GlobalSettings, RunSettings
 from blocks.turn_settings import TurnSettings
 from scene3d.data.synthetic import SyntheticSettings, make_capture
 from scene3d.io.atomic import write_json
@@ -41,6 +41,7 @@ SETTINGS = RunSettings(
     blocks=3,
     sh_degree=1,
     eval_every=0,
+    global_stage=GlobalSettings(iterations=50),
     anchors=AnchorSettings(features=16, offsets=4, hidden=16),
     turns=TurnSettings(accumulate=NUM_WORKERS),
 )

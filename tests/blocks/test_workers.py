@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from blocks.run import reconstruct_run
-from blocks.settings import RunSettings
 from blocks.team import Alone
+from blocks.turn_settings import TurnSettings
 from blocks.workers import block_tasks, cluster, turn_team
 from blocks.workers.cluster import open_cluster, share_cpus
 from blocks.workers.order import Orders, make_order
@@ -33,8 +33,8 @@ needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not inst
 
 QUICK_MERGE = replace(SETTINGS.merge, refine_iterations=0, audit=False)
 TEAM = replace(with_turns(accumulate=2), workers=2, merge=QUICK_MERGE)
-TASKS = RunSettings(
-    iterations=150, blocks=3, sh_degree=1, eval_every=0, checkpoint_every=50, workers=2, merge=QUICK_MERGE
+TASKS = replace(
+    SETTINGS, field="explicit", iterations=150, checkpoint_every=50, workers=2, merge=QUICK_MERGE, turns=TurnSettings()
 )
 
 
