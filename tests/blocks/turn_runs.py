@@ -24,6 +24,7 @@ SETTINGS = RunSettings(
     blocks=3,
     sh_degree=1,
     eval_every=0,
+    global_stage=GlobalSettings(iterations=4),
     anchors=AnchorSettings(features=8, offsets=3, hidden=8),
     turns=TurnSettings(interval=4, accumulate=1),
     global_stage=GlobalSettings(iterations=10),
