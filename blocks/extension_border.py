@@ -145,7 +145,7 @@ def choose_cameras(cameras: Sequence[Camera], canvas: Canvas) -> list[Camera]:
 
 
 def fill_below(field: VoxelField) -> VoxelField:
-    """Unknown voxels below the lowest known one of their column are matter if that one is: nobody looks into the ground.
+    """Unknown voxels below the lowest known one of their column are matter if it is: nobody looks into the ground.
 
     Roofs seen from above stand on solid houses then: nothing is to grow inside them.
     """
@@ -178,9 +178,7 @@ def paste(field: VoxelField, other: VoxelField) -> VoxelField:
 
 def _ground_points(canvas: Canvas) -> Float[np.ndarray, "n 3"]:
     box = canvas.box
-    axes = [
-        np.linspace(box.origin[axis], box.origin[axis] + box.shape[axis] * box.voxel_size, 24) for axis in (0, 1)
-    ]
+    axes = [np.linspace(box.origin[axis], box.origin[axis] + box.shape[axis] * box.voxel_size, 24) for axis in (0, 1)]
     u, v = np.meshgrid(*axes, indexing="ij")
     return canvas.lift(np.stack([u.ravel(), v.ravel(), np.zeros(u.size)], axis=1))
 

@@ -249,7 +249,9 @@ def _checked_layout(extension: ExtensionRecord, base_sha256: str) -> PlyLayout:
         )
     if file_sha256(extension.scene) != extension.record.get("scene_sha256"):
         remedy = f"undo it with `scene3d extend RUN --undo {extension.id}` and grow it again"
-        raise InputError("its content is not what was grown (the SHA-256 differs)", where=extension.scene, remedy=remedy)
+        raise InputError(
+            "its content is not what was grown (the SHA-256 differs)", where=extension.scene, remedy=remedy
+        )
     return read_ply_layout(extension.scene)
 
 

@@ -28,9 +28,7 @@ class DepthTrust:
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_alpha <= 1 or not 0 < self.max_grazing_deg < 90 or not self.agreement > 0:
-            raise SettingsError(
-                "min_alpha lies in 0..1, max_grazing_deg between 0 and 90, and agreement is positive"
-            )
+            raise SettingsError("min_alpha lies in 0..1, max_grazing_deg between 0 and 90, and agreement is positive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -34,7 +34,9 @@ def redistance(field: VoxelField) -> VoxelField:
     return replace(field, sdf=sdf, rgb=rgb)
 
 
-def paint_nearest(rgb: Float[np.ndarray, "x y z 3"], colored: Bool[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z 3"]:
+def paint_nearest(
+    rgb: Float[np.ndarray, "x y z 3"], colored: Bool[np.ndarray, "x y z"]
+) -> Float[np.ndarray, "x y z 3"]:
     """Colours spread from where there are some to everywhere, each voxel that of the nearest."""
     if not colored.any() or colored.all():
         return rgb

@@ -106,9 +106,7 @@ def _bricks(shape: tuple[int, int, int]) -> Iterator[tuple[slice, slice, slice]]
         for y in starts[1]:
             for z in starts[2]:
                 low = (x, y, z)
-                first, second, third = (
-                    slice(a, min(a + BRICK, count)) for a, count in zip(low, shape, strict=True)
-                )
+                first, second, third = (slice(a, min(a + BRICK, count)) for a, count in zip(low, shape, strict=True))
                 yield first, second, third
 
 
@@ -116,8 +114,7 @@ def _fuse_brick(
     views: Sequence[DepthView], box: VoxelBox, brick: tuple[slice, slice, slice], lift: Lift | None
 ) -> _Sums:
     axes = [
-        box.origin[axis] + (np.arange(part.start, part.stop) + 0.5) * box.voxel_size
-        for axis, part in enumerate(brick)
+        box.origin[axis] + (np.arange(part.start, part.stop) + 0.5) * box.voxel_size for axis, part in enumerate(brick)
     ]
     centers = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     if lift is not None:
@@ -125,7 +122,9 @@ def _fuse_brick(
     middle = centers.mean(axis=0)
     radius = float(np.linalg.norm(centers - middle, axis=1).max()) + box.voxel_size
     zeros = torch.zeros(len(centers))
-    sums = _Sums(zeros, zeros.clone(), torch.zeros(len(centers), dtype=torch.int32), torch.zeros(len(centers), 3), zeros.clone())
+    sums = _Sums(
+        zeros, zeros.clone(), torch.zeros(len(centers), dtype=torch.int32), torch.zeros(len(centers), 3), zeros.clone()
+    )
     local = torch.from_numpy((centers - middle).astype(np.float32))
     for view in views:
         rotation = view.camera.cam_from_world[:3, :3]

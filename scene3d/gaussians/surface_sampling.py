@@ -167,9 +167,7 @@ class _Surface:
         )
 
 
-def _fineness(
-    mesh: TriangleMesh, normals: Float[np.ndarray, "v 3"], spacing: float
-) -> Float[np.ndarray, "v"]:
+def _fineness(mesh: TriangleMesh, normals: Float[np.ndarray, "v 3"], spacing: float) -> Float[np.ndarray, "v"]:
     """What the spacing shrinks by at each vertex, so that no deviation exceeds half the radius of curvature."""
     edges = mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     lengths = np.linalg.norm(mesh.vertices[edges[:, 0]] - mesh.vertices[edges[:, 1]], axis=1)

@@ -31,7 +31,7 @@ def extract_mesh(field: VoxelField) -> TriangleMesh:
     if not cubes.any() or not _crosses(sdf, field.known):
         return _empty_mesh()
     try:
-        places, faces, _, _ = marching_cubes(sdf, 0.0, gradient_direction="descent", mask=cubes)
+        places, faces, _, _ = marching_cubes(sdf, 0.0, gradient_direction="descent", mask=cubes)  # type: ignore[no-untyped-call]
     except RuntimeError:  # the signs differ, but nowhere within one cube
         return _empty_mesh()
     places = places.astype(np.float64)
