@@ -23,10 +23,13 @@ from scene3d.geometry.voxels import VoxelField
 MAX_VIEWS = 64
 """Depth maps that are fused, at most."""
 
-PIXELS_PER_VOXEL = 1.5
-"""So many pixels show a voxel at the middle of the scene."""
+PIXELS_PER_VOXEL = 3.0
+"""So many pixels show a voxel at the middle of the scene: with half as many, surfaces lay a third of a voxel too high."""
 
 MAX_SIDE_PX = 800
+AROUND_VOXELS = 4
+"""What is known so far around the cells' windows counts too: colours are matched to it."""
+
 TERRAIN_SIDE_PX = 160
 MIN_GROUND_POINTS = 200
 _QUIET = Quiet()
@@ -57,6 +60,9 @@ class Canvas:
     cells: tuple[GridCell, ...]
     """Those that grow, numbered from `low_cell`."""
 
+    columns: Bool[np.ndarray, "x y"]
+    """What the windows of the cells cover, and a little around."""
+
     box: VoxelBox
 
     def lift(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
@@ -69,6 +75,13 @@ class Canvas:
         """The inverse of `lift`."""
         uv = self.grid.frame.from_world(points)
         return np.concatenate([uv, (points[:, 2] - self.terrain.height(uv))[:, None]], axis=1)
+
+    def covers(self, points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
+        """Which points of the box stand where cells grow, or a little around."""
+        places = np.floor((points[:, :2] - self.box.origin[:2]) / self.box.voxel_size).astype(int)
+        inside = ((places >= 0) & (places < self.columns.shape)).all(axis=1)
+        inside[inside] = self.columns[tuple(places[inside].T)]
+        return np.asarray(inside)
 
     def turn(self, directions: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Directions of the box in the world; the slope of the terrain is left out of account."""
@@ -108,6 +121,12 @@ def make_canvas(grid: ExtensionGrid, cells: Sequence[GridCell], spec: BlockShape
     voxel = grid.cell_edge / spec.block_voxels
     side = count * spec.stride_voxels + spec.block_voxels
     corner = np.array(grid.origin) + low * grid.stride
+    windows = np.zeros((int(side[0]), int(side[1])), bool)
+    for cell in cells:
+        start = (np.array(cell) - low) * spec.stride_voxels
+        stop = start + spec.block_voxels + AROUND_VOXELS
+        start = np.maximum(start - AROUND_VOXELS, 0)
+        windows[start[0] : stop[0], start[1] : stop[1]] = True
     box = VoxelBox(
         origin=np.array([*corner, spec.height_range[0] * grid.cell_edge]),
         shape=(int(side[0]), int(side[1]), spec.block_voxels),
@@ -118,6 +137,7 @@ def make_canvas(grid: ExtensionGrid, cells: Sequence[GridCell], spec: BlockShape
         grid=grid,
         terrain=terrain,
         low_cell=(int(low[0]), int(low[1])),
+        columns=windows,
         cells=tuple((i - int(low[0]), j - int(low[1])) for i, j in cells),
         box=box,
     )
@@ -141,7 +161,7 @@ def fuse_border(
         views.append(render_depth_view(gaussians, camera, canvas.box.voxel_size))
         reporter.advance("depth", step + 1)
     reporter.finish("depth")
-    field = fuse_depth_views(views, canvas.box, lift=canvas.lift, reporter=reporter)
+    field = fuse_depth_views(views, canvas.box, lift=canvas.lift, columns=canvas.columns, reporter=reporter)
     return fill_below(field)
 
 

@@ -90,7 +90,13 @@ def make_new_gaussians(
     samples = sample_surface(new_mesh, spacing, generator=generator)
     samples = samples.select(_dither(known_share(known, samples.points), generator))
     gaussians = make_flat_gaussians(_lifted(samples, canvas), sh_degree=scene.sh_degree)
-    kept, old_views = keep_photographs(scene, gaussians, cameras, keep, reporter=reporter)
+
+    def shows_known(points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
+        places = canvas.lower(points)
+        return ~canvas.covers(places) | (known_share(known, places) >= BAND[1])
+
+    is_kept = None if keep == "views" else shows_known
+    kept, old_views = keep_photographs(scene, gaussians, cameras, is_kept, reporter=reporter)
     facts = {
         "spacing": spacing,
         "color_map": matrix.tolist(),
