@@ -24,7 +24,7 @@ MAX_VIEWS = 64
 """Depth maps that are fused, at most."""
 
 PIXELS_PER_VOXEL = 3.0
-"""So many pixels show a voxel at the middle of the scene: with half as many, surfaces lay a third of a voxel too high."""
+"""So many pixels show a voxel at the middle of the scene: with half as many, surfaces lie a third of a voxel high."""
 
 MAX_SIDE_PX = 800
 AROUND_VOXELS = 4
