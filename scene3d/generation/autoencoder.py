@@ -55,8 +55,8 @@ class AutoEncoder(nn.Module):
         sizes, width = config.sizes, config.sizes.encoder_width
         voxel_channels = VOXEL_CHANNELS * config.spec.block_voxels
         self.encoder = nn.Sequential(
-            GroupConv(voxel_channels, width, kernel=2 * CODE_STRIDE, stride=CODE_STRIDE),
-            PlaneBlock(width, width, norm=False),
+            GroupConv(voxel_channels, width, kernel=2 * CODE_STRIDE, stride=CODE_STRIDE, repeat=True),
+            PlaneBlock(width, width, local=True),
             nn.SiLU(),
             GroupConv(width, 2 * sizes.code_channels, kernel=1),
         )
