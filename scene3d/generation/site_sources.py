@@ -4,6 +4,7 @@ from pathlib import Path
 
 from scene3d.errors import SettingsError
 from scene3d.events import Quiet, Reporter
+from scene3d.generation.mesh_sites import load_models, make_mesh_site
 from scene3d.generation.site_store import SiteSet, describe_source, find_sites, stack_sites, write_sites
 from scene3d.generation.sites import make_world_site
 from scene3d.generation.spec import GeneratorSpec
@@ -34,10 +35,12 @@ def load_sites(
     if found is not None:
         return found
     reporter = reporter or Quiet()
+    models = load_models(Path(place), reporter) if kind == "meshes" else []
     reporter.start("sites", count)
     sites = []
     for number in range(count):
-        sites.append(make_world_site(spec, seed, number))
+        made = make_mesh_site(spec, models, seed, number) if models else make_world_site(spec, seed, number)
+        sites.append(made)
         reporter.advance("sites", number + 1)
     reporter.finish("sites")
     stacked = stack_sites(sites)

@@ -118,7 +118,8 @@ def _place_voxels(
     x = bounds.x_min + (np.arange(columns[0]) + 0.5) * size
     y = bounds.y_min + (np.arange(columns[1]) + 0.5) * size
     xy = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1)
-    level = _fit_level(xy.reshape(-1, 2), crop.height(xy.reshape(-1, 2))).reshape(columns)
+    flat = xy.reshape(-1, 2)
+    level = fit_level(flat, crop.height(flat), flat).reshape(columns)
     up = (spec.height_range[0] * spec.block_voxels + np.arange(spec.block_voxels) + 0.5) * size
     z = level[:, :, None] + up
     spread = np.broadcast_to(xy[:, :, None, :], (*z.shape, 2))
@@ -143,11 +144,17 @@ def _measure(
     return np.clip(distance / truncation_m, -1.0, 1.0), near, nearest
 
 
-def _fit_level(xy: Float[np.ndarray, "n 2"], height: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-    """The quadratic surface nearest to some heights."""
-    x, y = (xy - xy.mean(axis=0)).T / 30.0
-    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
-    return terms @ np.linalg.lstsq(terms, height, rcond=None)[0]
+def fit_level(
+    xy: Float[np.ndarray, "n 2"], height: Float[np.ndarray, "n"], wanted: Float[np.ndarray, "m 2"]
+) -> Float[np.ndarray, "m"]:
+    """Heights, at the wanted places, of the quadratic surface nearest to some heights."""
+    middle, scale = xy.mean(axis=0), max(float(np.ptp(xy, axis=0).max()), 1e-9) / 2.0
+
+    def terms(places: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 6"]:
+        x, y = (places - middle).T / scale
+        return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+
+    return terms(wanted) @ np.linalg.lstsq(terms(xy), height, rcond=None)[0]
 
 
 def _paint(

@@ -25,7 +25,7 @@ class TrainSettings:
     held_out: int = 8
     """Of these, kept for measuring."""
 
-    autoencoder_steps: int = 700
+    autoencoder_steps: int = 450
     """Training steps of the auto-encoder."""
 
     autoencoder_batch: int = 12
@@ -40,7 +40,7 @@ class TrainSettings:
     divergence_weight: float = 2e-3
     """How much the codes are held to a normal distribution."""
 
-    denoiser_steps: int = 1300
+    denoiser_steps: int = 900
     """Training steps of the denoiser."""
 
     denoiser_batch: int = 16
@@ -55,7 +55,7 @@ class TrainSettings:
     layout_dropped: float = 0.3
     """Share of blocks whose layout is withheld, so that guidance has something to compare with."""
 
-    checkpoint_steps: int = 100
+    checkpoint_steps: int = 50
     """A checkpoint so often."""
 
     def __post_init__(self) -> None:
