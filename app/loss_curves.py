@@ -16,7 +16,7 @@ _LOSS = 1
 
 def write_curves(path: Path, losses: Mapping[str, Sequence[Sequence[float]]]) -> Path:
     """One chart for each stage, below each other, as an SVG file; returns its path."""
-    charts = []
+    charts: list[str] = []
     for stage, rows in losses.items():
         chart = line_chart(f"{stage}: loss by step", [(row[0], row[_LOSS]) for row in rows])
         if chart:

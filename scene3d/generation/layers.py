@@ -40,6 +40,8 @@ class GroupConv(nn.Module):
         padding = 0 if repeat else self._padding
         total = NUM_PLANES * inputs, NUM_PLANES * outputs
         self.conv = nn.Conv2d(*total, kernel, stride=stride, padding=padding, groups=NUM_PLANES)
+        assert self.conv.bias is not None
+        nn.init.zeros_(self.conv.bias)
         if zero:
             nn.init.zeros_(self.conv.weight)
 
@@ -77,6 +79,7 @@ class PlaneAttention(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.attend = nn.MultiheadAttention(channels, heads, batch_first=True)
         nn.init.zeros_(self.attend.out_proj.weight)
+        nn.init.zeros_(self.attend.out_proj.bias)
 
     def forward(self, planes: Float[Tensor, "b c r r"]) -> Float[Tensor, "b c r r"]:
         """The planes plus what each pixel found elsewhere."""

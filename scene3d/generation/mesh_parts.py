@@ -7,6 +7,8 @@ import manifold3d
 import numpy as np
 import trimesh
 from jaxtyping import Float
+from trimesh.visual.color import ColorVisuals
+from trimesh.visual.texture import TextureVisuals
 
 from scene3d.errors import InputError, LimitExceeded
 from scene3d.geometry.mesh import TriangleMesh
@@ -14,6 +16,9 @@ from scene3d.io.opening import check_plain_file
 from scene3d.limits import MAX_MESH_FILE_BYTES, MAX_MESH_TRIANGLES
 
 MESH_SUFFIXES = frozenset({".gltf", ".glb", ".ply", ".obj", ".stl"})
+GREY = 0.6
+"""Of what has no colour."""
+
 _FLAT_RATIO = 0.3
 """A wide model is a tract of land when one axis is so much shorter than both others: that axis is up."""
 
@@ -94,7 +99,7 @@ def unite(parts: Sequence[TriangleMesh]) -> TriangleMesh | None:
 def join_meshes(parts: Sequence[TriangleMesh]) -> TriangleMesh:
     """Parts as one mesh, just put together; colours grey where a part has none."""
     starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
-    colors = [np.full((len(p.vertices), 3), 0.6) if p.colors is None else p.colors for p in parts]
+    colors = [np.full((len(p.vertices), 3), GREY) if p.colors is None else p.colors for p in parts]
     return TriangleMesh(
         vertices=np.concatenate([part.vertices for part in parts]),
         faces=np.concatenate([part.faces + start for part, start in zip(parts, starts[:-1], strict=True)]),
@@ -112,8 +117,10 @@ def _convert(part: trimesh.Trimesh) -> TriangleMesh:
 
 def _vertex_colors(part: trimesh.Trimesh) -> Float[np.ndarray, "v 3"]:
     visual = part.visual
-    if visual.kind == "texture":
+    if isinstance(visual, TextureVisuals):
         visual = visual.to_color()
+    if not isinstance(visual, ColorVisuals):
+        return np.full((len(part.vertices), 3), GREY)
     colors = np.asarray(visual.vertex_colors, np.float64)[:, :3] / 255.0
     # One colour for everything comes as a single row.
     return np.broadcast_to(colors, (len(part.vertices), 3)).copy()

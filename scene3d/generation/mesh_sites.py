@@ -65,7 +65,9 @@ def load_models(folder: Path, reporter: Reporter) -> list[Model]:
         raise InputError("no model in it can be used", where=folder)
     things = sum(not model.land for model in models)
     open_things = sum(not model.land and not model.closed for model in models)
-    reporter.note(f"{things} things ({open_things} not closed: solid below their surface), {len(models) - things} lands")
+    reporter.note(
+        f"{things} things ({open_things} not closed: solid below their surface), {len(models) - things} lands"
+    )
     return models
 
 
@@ -89,9 +91,7 @@ def _cut_land(spec: GeneratorSpec, model: Model, random: np.random.Generator) ->
     shape, origin = (side, side, spec.block_voxels), np.array([*corner, 0.0])
     level = _find_level(part, shape[:2], origin, size)
     origin[2] = spec.height_range[0] * spec.block_voxels * size
-    field = voxelise(
-        part, shape, origin, size, truncation=spec.truncation_voxels * size, fill_below=True, level=level
-    )
+    field = voxelise(part, shape, origin, size, truncation=spec.truncation_voxels * size, fill_below=True, level=level)
     return _site_on_ground(field, spec)
 
 

@@ -1,7 +1,7 @@
-"""Owns the signed distance of a mesh on a grid of voxels: exact near the surface, with the sign by counting crossings."""
+"""Owns the signed distance of a mesh on voxels: exact near the surface, the sign by counting crossings."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
 from scene3d.geometry.mesh import TriangleMesh
@@ -126,9 +126,7 @@ def find_crossings(
     return columns[hit], heights
 
 
-def sample_triangles(
-    mesh: TriangleMesh, spacing: float
-) -> tuple[Float[np.ndarray, "n 3"], Int[np.ndarray, "n"]]:
+def sample_triangles(mesh: TriangleMesh, spacing: float) -> tuple[Float[np.ndarray, "n 3"], Int[np.ndarray, "n"]]:
     """Points on every triangle, no farther apart than about the spacing, and the triangle that each lies on."""
     corners = mesh.vertices[mesh.faces]
     longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1) if len(corners) else np.zeros(0)
@@ -158,14 +156,10 @@ def _cross(one: Float[np.ndarray, "n 2"], other: Float[np.ndarray, "n 2"]) -> Fl
     return one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]
 
 
-def _find_colors(
-    mesh: TriangleMesh, points: Float[np.ndarray, "n 3"], spacing: float
-) -> Float[np.ndarray, "n 3"]:
+def _find_colors(mesh: TriangleMesh, points: Float[np.ndarray, "n 3"], spacing: float) -> Float[np.ndarray, "n 3"]:
     """Colour of the nearest surface sample."""
     if mesh.colors is None:
         return np.full((len(points), 3), 0.6)
     samples, face = sample_triangles(mesh, spacing)
     _, rows = cKDTree(samples).query(points)
     return mesh.colors[mesh.faces[face[rows], 0]]
-
-

@@ -107,7 +107,7 @@ def cut_world_site(
     above = (points[..., 2] - level[:, :, None] - top) / (spec.truncation_voxels * size)
     tsdf = np.clip(np.maximum(tsdf, above), -1.0, 1.0)
     layout = make_layout(make_geometry(crop), bounds, size)
-    return make_site(tsdf, rgb, layout.class_id[::-1].T)
+    return make_site(tsdf, rgb, layout.class_id[::-1].T.astype(np.int64))
 
 
 def _place_voxels(

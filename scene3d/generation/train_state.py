@@ -87,10 +87,11 @@ def restore_state(
     for name, value in parts["average"].items():
         state.averages[name].copy_(value)
     described = state.optimizer.state_dict()
+    # Copies lie in memory as the optimizer's own tensors do: what is read from a file may not, and rounds otherwise.
     described["state"] = {}
     for name, value in parts.get("optimizer", {}).items():
         index, _, key = name.partition(".")
-        described["state"].setdefault(int(index), {})[key] = value
+        described["state"].setdefault(int(index), {})[key] = value.clone()
     state.optimizer.load_state_dict(described)
     return state
 

@@ -1,7 +1,6 @@
 """Owns the training of a generator: auto-encoder, then the spread of its codes, then the denoiser; resumable."""
 
 import math
-import time
 from pathlib import Path
 
 import torch
@@ -86,7 +85,6 @@ def _train_stage(state: TrainState, settings: TrainSettings, sites: SiteSet, fol
         return
     reporter.start(stage, steps)
     rows: list[dict[str, float]] = []
-    last_saved = time.monotonic()
     while state.step < steps:
         figures = _train_step(state, settings, sites, steps)
         rows.append(figures)
@@ -98,10 +96,9 @@ def _train_stage(state: TrainState, settings: TrainSettings, sites: SiteSet, fol
             rows = []
         if state.step % settings.checkpoint_steps == 0 and state.step < steps:
             save_checkpoint(folder, state.to_tensors(), state.record())
-            last_saved = time.monotonic()
-    state.adopt_averages()
+            state.adopt_averages()
     save_checkpoint(folder, state.to_tensors(), state.record())
-    reporter.finish(stage, last_checkpoint_s=round(time.monotonic() - last_saved, 1))
+    reporter.finish(stage)
 
 
 def _train_step(state: TrainState, settings: TrainSettings, sites: SiteSet, steps: int) -> dict[str, float]:
@@ -112,7 +109,7 @@ def _train_step(state: TrainState, settings: TrainSettings, sites: SiteSet, step
     objective = autoencoder_loss if stage == "autoencoder" else denoiser_loss
     loss, figures = objective(state.model, batch, settings, generator)
     state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     clip_grad_norm_(state.network().parameters(), _LARGEST_STEP)
     for group in state.optimizer.param_groups:
         group["lr"] = _rate(settings, stage, state.step, steps)
