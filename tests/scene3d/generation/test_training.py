@@ -12,9 +12,12 @@ from scene3d.generation.held_out import measure_held_out, solid_iou
 from scene3d.generation.layout import default_classes
 from scene3d.generation.model import make_model, model_from_tensors
 from scene3d.generation.objectives import choose_points, cut_off_error
+from scene3d.generation.refinement import refine_codes
+from scene3d.generation.sites import decode_values
 from scene3d.generation.train_settings import make_preset
 from scene3d.generation.train_state import num_parameters
 from scene3d.generation.training import check_new, train_generator
+from scene3d.generation.voxel_tensors import mask_tensor, tensor_from_values
 from scene3d.io.checkpoint import load_checkpoint
 from tests.scene3d.generation.small import generator, made_up_sites, nano, nano_spec
 
@@ -120,6 +123,22 @@ def test_planes_of_one_block_fit_it_closely():
         found = network.query_grid(planes, side).tsdf
     assert float((found - batch.voxels[:, 0]).abs().mean()) < 0.04
     assert solid_iou(found, batch.voxels[:, 0], from_level=3) > 0.85
+
+
+def test_refined_codes_fit_the_known_half_of_a_block_better(trained):
+    state, _ = trained
+    side = nano_spec().block_voxels
+    values = decode_values(made_up_sites().tsdf[:1].numpy(), made_up_sites().rgb[:1].numpy())[:, :side, :side]
+    known = np.zeros(values.shape[:4], bool)
+    known[:, : side // 2] = True
+    network, target = state.model.autoencoder, tensor_from_values(values)[:, 0]
+    errors = []
+    for steps in (0, 40):
+        codes = refine_codes(state.model, values, known, steps=steps)
+        with torch.no_grad():
+            found = network.query_grid(network.decode(codes), side).tsdf
+        errors.append(float((found - target).abs()[mask_tensor(known)].mean()))
+    assert errors[1] < 0.7 * errors[0]
 
 
 def test_half_of_the_points_lie_near_a_surface():
