@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -60,6 +60,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Grower(Protocol):
     """What fills cells: `scene3d.generation.generator.Generator`, or something that stands in for it."""
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -17,6 +16,7 @@ from scene3d.events import Quiet, Reporter
 from scene3d.fusion.depth_views import render_depth_view
 from scene3d.fusion.tsdf import VoxelBox, fuse_depth_views
 from scene3d.gaussians.gaussians import Gaussians
+from scene3d.generation.spec import GeneratorSpec
 from scene3d.geometry.terrain import Terrain, fit_terrain
 from scene3d.geometry.voxels import VoxelField
 
@@ -33,19 +33,6 @@ AROUND_VOXELS = 4
 TERRAIN_SIDE_PX = 160
 MIN_GROUND_POINTS = 200
 _QUIET = Quiet()
-
-
-class BlockShape(Protocol):
-    """What must be known of a generator to lay out its box."""
-
-    @property
-    def block_voxels(self) -> int: ...
-    @property
-    def stride_voxels(self) -> int: ...
-    @property
-    def height_range(self) -> tuple[float, float]: ...
-    @property
-    def truncation_voxels(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -114,7 +101,7 @@ def make_terrain(gaussians: Gaussians, cameras: Sequence[Camera], grid: Extensio
     return fit_terrain(points, hull, bin_size=grid.cell_edge / 6, fade=grid.cell_edge)
 
 
-def make_canvas(grid: ExtensionGrid, cells: Sequence[GridCell], spec: BlockShape, terrain: Terrain) -> Canvas:
+def make_canvas(grid: ExtensionGrid, cells: Sequence[GridCell], spec: GeneratorSpec, terrain: Terrain) -> Canvas:
     """The box around some cells, with a cell of what is known on every side."""
     low = np.min(cells, axis=0) - 1
     count = np.max(cells, axis=0) + 1 - low

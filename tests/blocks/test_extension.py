@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ SPEC = GeneratorSpec(block_voxels=16, stride_voxels=12)
 EDGE_M = 1.2
 """0.6 of the world's units."""
 
+SETTINGS = ExtendSettings(toward="east", edge_m=EDGE_M)
+
 
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
@@ -39,9 +42,9 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def grown(town: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A ring around the town."""
+    """Cells to the east of the town."""
     run = RunFolder(Path(shutil.copytree(town.root, tmp_path_factory.mktemp("grown") / "run")))
-    extend_run(run, ExtendSettings(rings=1, edge_m=EDGE_M), grower=FlatGrower(SPEC))
+    extend_run(run, SETTINGS, grower=FlatGrower(SPEC))
     return run
 
 
@@ -63,13 +66,13 @@ def test_photographed_rows_stay_first_and_undo_restores_the_file(town: RunFolder
 def test_photographs_views_keep_sixty_db_where_they_show_the_town(grown: RunFolder) -> None:
     old_views = list_extensions(grown)[0].record["old_views"]
     assert old_views["num_views"] == 32
-    assert old_views["kept_share"] > 0.9
+    assert old_views["kept_share"] > 0.5
     assert old_views["kept_psnr_db"] is None or old_views["kept_psnr_db"] >= 60
 
 
 def test_every_view_can_be_kept_whole(town: RunFolder, tmp_path: Path) -> None:
     run = RunFolder(Path(shutil.copytree(town.root, tmp_path / "run")))
-    extend_run(run, ExtendSettings(rings=1, edge_m=EDGE_M, keep="views"), grower=FlatGrower(SPEC))
+    extend_run(run, replace(SETTINGS, keep="views"), grower=FlatGrower(SPEC))
     before, after = open_scene(town.root, Quiet()).gaussians, open_scene(run.root, Quiet()).gaussians
     assert len(after) > len(before)
     for camera in make_cameras():
@@ -109,7 +112,7 @@ def test_a_record_says_where_the_extension_came_from(grown: RunFolder) -> None:
 
 def test_the_same_seed_grows_the_same_bytes(town: RunFolder, grown: RunFolder, tmp_path: Path) -> None:
     again = RunFolder(Path(shutil.copytree(town.root, tmp_path / "run")))
-    extend_run(again, ExtendSettings(rings=1, edge_m=EDGE_M), grower=FlatGrower(SPEC))
+    extend_run(again, SETTINGS, grower=FlatGrower(SPEC))
     assert file_sha256(again.merged_scene) == file_sha256(grown.merged_scene)
 
 
@@ -128,14 +131,14 @@ def test_the_surface_of_known_and_new_is_one_closed_sheet(town: RunFolder) -> No
     scene = read_photographed(town)
     grid = find_grid(town, edge_m=EDGE_M)
     cameras = make_cameras()
-    cells = choose_cells(grid, ExtendSettings(rings=1))
+    cells = choose_cells(grid, SETTINGS)
     canvas = make_canvas(grid, cells, SPEC, make_terrain(scene.gaussians, cameras, grid))
     known = find_known(town, scene, canvas, cameras, Quiet())
-    filled = FlatGrower(SPEC).grow(known, canvas.cells, GrowSettings())
+    filled = FlatGrower(SPEC, houses=False).grow(known, canvas.cells, GrowSettings())
     assert (filled.sdf[known.known] == known.sdf[known.known]).all()
     seam = measure_seam(known, filled, (np.zeros((0, 3)), np.zeros((0, 3))))
     assert seam["num_boundary_edges"] == 0
-    assert seam["gradient_ratio"] <= 3.0
+    assert seam["gradient_ratio"] <= 1.5
     assert len(extract_mesh(filled).faces) > 500
 
 
