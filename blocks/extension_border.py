@@ -52,6 +52,11 @@ class Canvas:
 
     box: VoxelBox
 
+    @property
+    def grid_cells(self) -> tuple[GridCell, ...]:
+        """The same as the grid numbers them."""
+        return tuple((i + self.low_cell[0], j + self.low_cell[1]) for i, j in self.cells)
+
     def lift(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """World coordinates of points of the box."""
         uv = points[:, :2]

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from blocks.extension_border import Canvas
 from blocks.extension_figures import ColorPairs
-from blocks.extension_settings import Kept
+from blocks.extension_settings import ExtendSettings
 from blocks.old_views import keep_photographs
 from scene3d.cameras.camera import Camera
 from scene3d.events import Reporter
@@ -62,9 +62,8 @@ def make_new_gaussians(
     canvas: Canvas,
     scene: Gaussians,
     cameras: Sequence[Camera],
+    settings: ExtendSettings,
     *,
-    seed: int,
-    keep: Kept,
     reporter: Reporter,
 ) -> NewGaussians:
     """Gaussians of the surface where a canvas was not known before.
@@ -75,11 +74,10 @@ def make_new_gaussians(
         canvas: Where it lies.
         scene: The photographed Gaussians, world frame.
         cameras: Of the photographs.
-        seed: Of the samples.
-        keep: What of the photographs must not change.
+        settings: Their seed, and what of the photographs must not change.
         reporter: Hears of the progress.
     """
-    generator = make_numpy_generator(seed, "surface samples")
+    generator = make_numpy_generator(settings.seed, "surface samples")
     mesh = extract_mesh(filled)
     share = known_share(known, mesh.vertices)
     new_mesh = _keep_faces(mesh, (share[mesh.faces] < BAND[1]).any(axis=1))
@@ -95,7 +93,7 @@ def make_new_gaussians(
         places = canvas.lower(points)
         return ~canvas.covers(places) | (known_share(known, places) >= BAND[1])
 
-    is_kept = None if keep == "views" else shows_known
+    is_kept = None if settings.keep == "views" else shows_known
     kept, old_views = keep_photographs(scene, gaussians, cameras, is_kept, reporter=reporter)
     facts = {
         "spacing": spacing,
@@ -103,7 +101,7 @@ def make_new_gaussians(
         "num_color_pairs": len(color_pairs[0]),
         "num_samples": len(gaussians),
         "num_in_photographs": int((~kept).sum()),
-        "keep": keep,
+        "keep": settings.keep,
         "old_views": asdict(old_views),
     }
     return NewGaussians(gaussians=gaussians.select(kept), mesh=new_mesh, color_pairs=color_pairs, facts=facts)

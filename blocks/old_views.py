@@ -34,6 +34,8 @@ class OldViews:
     """How photographs' views look after growing, against before."""
 
     num_views: int
+    """That look where something new is."""
+
     kept_psnr_db: float | None
     """Lowest of all views, over the pixels that must not change; None where nothing changed at all."""
 
@@ -41,7 +43,7 @@ class OldViews:
     """Lowest of all views, over all pixels."""
 
     kept_share: float
-    """Of all pixels of all views, those that must not change."""
+    """Of all pixels of the views that look towards new Gaussians, those that must not change."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,13 +77,15 @@ def keep_photographs(
     reporter.start("check", len(cameras))
     for step, camera in enumerate(cameras):
         small = camera.scaled(min(1.0, MAX_SIDE_PX / max(camera.width, camera.height)))
+        reporter.advance("check", step + 1)
+        if not may_be_seen(new, small).any():
+            continue
         look = _look(scene, small, is_kept)
         amounts = _cover(scene, new, look)
         covered += amounts[:, 0]
         num_kept, num_pixels = num_kept + int(look.mask.sum()), num_pixels + look.mask.numel()
         if (amounts > 0).any():
             looks.append(look)
-        reporter.advance("check", step + 1)
     reporter.finish("check")
     kept = covered <= LIMIT_PX
     for _ in range(_ROUNDS):
@@ -94,7 +98,7 @@ def keep_photographs(
         again = torch.stack([_cover(scene, left, look)[:, 0] for look in looks]).sum(dim=0)
         kept[rows[again > LIMIT_PX]] = False
     old_views = OldViews(
-        num_views=len(cameras),
+        num_views=len(looks),
         kept_psnr_db=kept_psnr_db,
         whole_psnr_db=whole_psnr_db,
         kept_share=num_kept / max(num_pixels, 1),

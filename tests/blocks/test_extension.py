@@ -65,7 +65,7 @@ def test_photographed_rows_stay_first_and_undo_restores_the_file(town: RunFolder
 
 def test_photographs_views_keep_sixty_db_where_they_show_the_town(grown: RunFolder) -> None:
     old_views = list_extensions(grown)[0].record["old_views"]
-    assert old_views["num_views"] == 32
+    assert 4 <= old_views["num_views"] <= 32
     assert old_views["kept_share"] > 0.5
     assert old_views["kept_psnr_db"] is None or old_views["kept_psnr_db"] >= 60
 
