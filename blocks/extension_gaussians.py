@@ -28,8 +28,11 @@ FINEST_SHARE, COARSEST_SHARE = 1 / 256, 1 / 48
 MIN_OPACITY = 0.5
 """Gaussians fainter than this say nothing about how dense a surface is covered."""
 
-BAND = (0.25, 0.75)
-"""Share of known voxels around a place between which new samples thin out."""
+BAND = (0.5, 1.0)
+"""Share of known voxels around a place between which new samples thin out: half a voxel inside what is known."""
+
+KEPT_SHARE = 0.75
+"""A surface with more known voxels than this around it must not change in photographs."""
 
 MATCH_REACH_VOXELS = 3.0
 """New surface this near to what is known is matched to it."""
@@ -91,7 +94,7 @@ def make_new_gaussians(
 
     def shows_known(points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
         places = canvas.lower(points)
-        return ~canvas.covers(places) | (known_share(known, places) >= BAND[1])
+        return ~canvas.covers(places) | (known_share(known, places) >= KEPT_SHARE)
 
     is_kept = None if settings.keep == "views" else shows_known
     kept, old_views = keep_photographs(scene, gaussians, cameras, is_kept, reporter=reporter)

@@ -196,8 +196,10 @@ def _add_view(sums: _Sums, view: DepthView, points: Float[Tensor, "n 3"], trunca
     pixel = row[rows].long() * view.camera.width + column[rows].long()
     depth, cosine = view.depth.flatten()[pixel], view.cosine.flatten()[pixel]
     along = (1 + x[rows] ** 2 + y[rows] ** 2).sqrt()
-    distance = (depth - z[rows]) * along * cosine
-    told = (depth > 0) & (distance >= -truncation)
+    beyond = (depth - z[rows]) * along
+    distance = beyond * cosine
+    # Far behind a surface that the ray grazes the tangent plane may be near, but says nothing any more.
+    told = (depth > 0) & (distance >= -truncation) & (beyond >= -2 * truncation)
     rows, pixel, distance, depth, cosine = (part[told] for part in (rows, pixel, distance, depth, cosine))
     weight = view.alpha.flatten()[pixel] * cosine / depth**2
     sums.distance.index_add_(0, rows, weight * distance.clamp_max(truncation))

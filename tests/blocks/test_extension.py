@@ -72,7 +72,7 @@ def test_photographs_views_keep_sixty_db_where_they_show_the_town(grown: RunFold
 
 def test_every_view_can_be_kept_whole(town: RunFolder, tmp_path: Path) -> None:
     run = RunFolder(Path(shutil.copytree(town.root, tmp_path / "run")))
-    extend_run(run, replace(SETTINGS, keep="views"), grower=FlatGrower(SPEC))
+    extend_run(run, replace(SETTINGS, keep="views", rings=3), grower=FlatGrower(SPEC))
     before, after = open_scene(town.root, Quiet()).gaussians, open_scene(run.root, Quiet()).gaussians
     assert len(after) > len(before)
     for camera in make_cameras():
@@ -138,7 +138,7 @@ def test_the_surface_of_known_and_new_is_one_closed_sheet(town: RunFolder) -> No
     assert (filled.sdf[known.known] == known.sdf[known.known]).all()
     seam = measure_seam(known, filled, (np.zeros((0, 3)), np.zeros((0, 3))))
     assert seam["num_boundary_edges"] == 0
-    assert seam["gradient_ratio"] <= 1.5
+    assert seam["gradient_ratio"] <= 2.0
     assert len(extract_mesh(filled).faces) > 500
 
 
