@@ -94,7 +94,9 @@ def new_ground(canvas: Canvas, known: VoxelField, filled: VoxelField) -> Bool[np
     """Columns of a canvas whose ground is new."""
     level = round(-float(canvas.box.origin[2]) / canvas.box.voxel_size)
     layers = slice(max(level - 1, 0), level + 1)
-    return np.asarray(~known.known[:, :, layers].any(axis=2) & filled.known[:, :, layers].all(axis=2))
+    # The surface ends at the last voxels' centres: columns at the edge are half empty, and nobody's fault.
+    whole = binary_erosion(filled.known[:, :, layers].all(axis=2), np.ones((3, 3)))
+    return np.asarray(~known.known[:, :, layers].any(axis=2) & whole)
 
 
 def coverage_cameras(canvas: Canvas, new: Bool[np.ndarray, "x y"]) -> Iterator[tuple[Camera, float]]:
