@@ -7,7 +7,8 @@
 Sections: reconstruction (auto-encoder, with the floor of sampling the true surface twice), sets (unconditional blocks
 against real ones, with real against real), seams (a neighbour of a known block, with the true neighbour as floor, a
 random real block as ceiling, independent sampling and the published resampling beside it), shapes (corners and holes),
-layout, diversity, memorisation, growth (3 x 3 cells as one mesh) and time. Everything is measured on places that training never saw.
+layout, diversity, memorisation, growth (3 x 3 cells as one mesh) and time. Training never saw the places that all of it
+is measured on.
 """
 
 import argparse

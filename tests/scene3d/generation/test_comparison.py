@@ -23,7 +23,7 @@ def cloud(seed: int, shift: float = 0.0) -> np.ndarray:
 
 def test_chamfer_of_shifted_points_is_the_shift():
     points = np.array([[0.0, 0, 0], [5, 0, 0], [0, 7, 0]])
-    assert chamfer(points, points + [0, 0, 0.3]) == pytest.approx(0.3)
+    assert chamfer(points, points + np.array([0.0, 0.0, 0.3])) == pytest.approx(0.3)
     assert chamfer(points, points) == 0.0
 
 

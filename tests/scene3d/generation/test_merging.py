@@ -24,7 +24,7 @@ def test_between_two_blocks_the_field_passes_from_one_to_the_other():
     canvas = make_canvas()
     canvas.add(0, 0, block(0.0))
     canvas.add(STRIDE, 0, block(1.0))
-    merged, filled = canvas.merge(2.0)
+    merged, filled = canvas.merge(2)
     row = merged[:, 3, 3, 0]
     assert filled.all()
     assert np.array_equal(row[:STRIDE], np.zeros(STRIDE))
@@ -46,7 +46,7 @@ def test_known_voxels_keep_their_values_and_the_rest_leads_up_to_them():
     known[:4] = True
     canvas = make_canvas(known=known, value=0.5)
     canvas.add(0, 0, block(0.3))
-    merged, filled = canvas.merge(3.0)
+    merged, filled = canvas.merge(3)
     row = merged[:SIDE, 3, 3, 0]
     assert np.array_equal(row[:4], np.full(4, 0.5, np.float32))
     assert row[4] > 0.44  # 0.5 less a little of the 0.2 that was missed
