@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ MAX_SIDE_PX = 400
 LIMIT_PX = 0.003
 """A new Gaussian may cover this much of the pixels that must not change, all views together."""
 
-_ROUNDS = 8
+_MOST_ERROR = 10 ** (-LEAST_PSNR_DB / 10)
+_ROUNDS = 12
 
 IsKept = Callable[[Float[np.ndarray, "n 3"]], Bool[np.ndarray, "n"]]
 
@@ -44,6 +46,13 @@ class OldViews:
 
     kept_share: float
     """Of all pixels of the views that look towards new Gaussians, those that must not change."""
+
+
+class _Error(NamedTuple):
+    """Mean squared differences of one view, over the pixels that must not change and over all."""
+
+    kept: float
+    whole: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,19 +97,26 @@ def keep_photographs(
             looks.append(look)
     reporter.finish("check")
     kept = covered <= LIMIT_PX
+    errors = _compare(scene, new.select(kept), looks)
     for _ in range(_ROUNDS):
-        kept_psnr_db, whole_psnr_db = _compare(scene, new.select(kept), looks)
-        if kept_psnr_db is None or kept_psnr_db >= LEAST_PSNR_DB:
+        changed = [look for look, error in zip(looks, errors, strict=True) if error.kept > _MOST_ERROR]
+        if not changed:
             break
         # What stood behind those that are gone shows now.
         rows = kept.nonzero()[:, 0]
         left = new.select(rows)
-        again = torch.stack([_cover(scene, left, look)[:, 0] for look in looks]).sum(dim=0)
+        again = torch.stack([_cover(scene, left, look)[:, 0] for look in changed]).sum(dim=0)
         kept[rows[again > LIMIT_PX]] = False
+        # Most views are as good as they were: all are measured again only when those that were not have become good.
+        some = _compare(scene, new.select(kept), changed)
+        if all(error.kept <= _MOST_ERROR for error in some):
+            errors = _compare(scene, new.select(kept), looks)
+        else:
+            errors = _replaced(errors, some)
     old_views = OldViews(
         num_views=len(looks),
-        kept_psnr_db=kept_psnr_db,
-        whole_psnr_db=whole_psnr_db,
+        kept_psnr_db=_psnr_db(max((error.kept for error in errors), default=0.0)),
+        whole_psnr_db=_psnr_db(max((error.whole for error in errors), default=0.0)),
         kept_share=num_kept / max(num_pixels, 1),
     )
     return kept, old_views
@@ -133,20 +149,26 @@ def _cover(scene: Gaussians, new: Gaussians, look: _Look) -> Float[Tensor, "n 2"
 
 
 @torch.no_grad()
-def _compare(scene: Gaussians, new: Gaussians, looks: Sequence[_Look]) -> tuple[float | None, float | None]:
-    """Lowest PSNR of the views against before, where they must not change and as a whole."""
-    kept_errors, whole_errors = [0.0], [0.0]
+def _compare(scene: Gaussians, new: Gaussians, looks: Sequence[_Look]) -> list[_Error]:
+    """How much each view differs from before."""
+    errors = []
     for look in looks:
         added = new.select(may_be_seen(new, look.camera))
         if len(added) == 0:
+            errors.append(_Error(0.0, 0.0))
             continue
         old = scene.select(may_be_seen(scene, look.camera))
         after = render_view(Gaussians.concatenate([old, added]), look.camera).image
         error = (after.clamp(0, 1) - look.before.clamp(0, 1)).square().mean(-1).double()
-        whole_errors.append(float(error.mean()))
-        if look.mask.any():
-            kept_errors.append(float(error[look.mask].mean()))
-    return _psnr_db(max(kept_errors)), _psnr_db(max(whole_errors))
+        kept = float(error[look.mask].mean()) if look.mask.any() else 0.0
+        errors.append(_Error(kept, float(error.mean())))
+    return errors
+
+
+def _replaced(errors: Sequence[_Error], some: Sequence[_Error]) -> list[_Error]:
+    """The same errors, those that were too large replaced in their order."""
+    fresh = iter(some)
+    return [next(fresh) if error.kept > _MOST_ERROR else error for error in errors]
 
 
 def _psnr_db(error: float) -> float | None:
