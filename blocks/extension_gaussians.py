@@ -15,6 +15,7 @@ from blocks.extension_settings import ExtendSettings
 from blocks.old_views import keep_photographs
 from scene3d.cameras.camera import Camera
 from scene3d.events import Reporter
+from scene3d.fusion.redistancing import paint_nearest
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.gaussians.surface_sampling import SurfaceSamples, make_flat_gaussians, sample_surface
 from scene3d.geometry.isosurface import extract_mesh
@@ -81,7 +82,7 @@ def make_new_gaussians(
         reporter: Hears of the progress.
     """
     generator = make_numpy_generator(settings.seed, "surface samples")
-    mesh = extract_mesh(filled)
+    mesh = extract_mesh(_painted(known, filled))
     share = known_share(known, mesh.vertices)
     new_mesh = _keep_faces(mesh, (share[mesh.faces] < BAND[1]).any(axis=1))
     matrix, color_pairs = match_colors(mesh, share, canvas.box.voxel_size)
@@ -164,6 +165,12 @@ def match_colors(
 def apply_color_map(matrix: Float[np.ndarray, "3 4"], colors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     """Colours through an affine map, kept in 0 to 1."""
     return np.clip(colors @ matrix[:, :3].T + matrix[:, 3], 0.0, 1.0)
+
+
+def _painted(known: VoxelField, filled: VoxelField) -> VoxelField:
+    """The filled canvas with colours where what was known has none: inside of matter, where new surface may begin."""
+    colored = filled.known & ~(known.known & (np.abs(known.sdf) >= known.truncation))
+    return replace(filled, rgb=paint_nearest(filled.rgb, colored))
 
 
 def _keep_faces(mesh: TriangleMesh, kept: Bool[np.ndarray, "f"]) -> TriangleMesh:
