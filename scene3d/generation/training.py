@@ -96,7 +96,7 @@ def _train_stage(state: TrainState, settings: TrainSettings, sites: SiteSet, fol
             rows = []
         if state.step % settings.checkpoint_steps == 0 and state.step < steps:
             save_checkpoint(folder, state.to_tensors(), state.record())
-            state.adopt_averages()
+    state.adopt_averages()
     save_checkpoint(folder, state.to_tensors(), state.record())
     reporter.finish(stage)
 
