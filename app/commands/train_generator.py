@@ -36,6 +36,10 @@ class TrainGenerator:
     resume: bool = False
     """Go on from the newest checkpoint."""
 
+    start: OptionalPath = None
+    """Begin with the weights of a trained generator: to train it longer, or on other data. With --autoencoder-steps 0
+    only its denoiser changes."""
+
     sites: Annotated[int | None, arg(metavar="INT")] = None
     """Places that blocks are cropped out of, if not those of the preset."""
 
@@ -60,6 +64,7 @@ def run(command: TrainGenerator, reporter: Reporter) -> int:
     from app.loss_curves import write_curves
     from scene3d.config import settings_to_record, write_settings
     from scene3d.events import EventLog, Tee
+    from scene3d.generation.generator import Generator
     from scene3d.generation.held_out import measure_held_out
     from scene3d.generation.model_files import MODEL_NAME, write_model
     from scene3d.generation.site_sources import load_sites
@@ -76,11 +81,24 @@ def run(command: TrainGenerator, reporter: Reporter) -> int:
     spec = settings.config.spec
     sites = load_sites(command.data, spec, settings.sites, settings.seed, cache=cache, reporter=reporter)
     seen, held_out = sites.split(settings.held_out)
-    device, checkpoints = choose_device(command.device), command.output / "checkpoints"
-    state = train_generator(settings, seen, checkpoints, resume=command.resume, device=device, reporter=reporter)
+    start = None if command.start is None else Generator.load(command.start)
+    state = train_generator(
+        settings,
+        seen,
+        command.output / "checkpoints",
+        resume=command.resume,
+        start=None if start is None else start.model,
+        device=choose_device(command.device),
+        reporter=reporter,
+    )
     model = on_cpu(state.model)
     figures = measure_held_out(model, held_out, settings)
-    training = {"data": command.data, "settings": settings_to_record(settings), "held_out": figures}
+    training = {
+        "data": command.data,
+        "start_sha256": None if start is None else start.weights_sha256,
+        "settings": settings_to_record(settings),
+        "held_out": figures,
+    }
     path = write_model(command.output, settings.config, model.to_tensors(), training, name=MODEL_NAME)
     curves = write_curves(command.output / "curves.svg", state.losses)
     for name, value in figures.items():

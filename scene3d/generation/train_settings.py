@@ -26,7 +26,7 @@ class TrainSettings:
     """Of these, kept for measuring."""
 
     autoencoder_steps: int = 450
-    """Training steps of the auto-encoder."""
+    """Training steps of the auto-encoder; 0 keeps the one that the training starts from."""
 
     autoencoder_batch: int = 12
     """Blocks in each."""
@@ -61,8 +61,8 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if not 0 < self.held_out < self.sites:
             raise SettingsError(f"{self.held_out} sites held out of {self.sites}; there must be some of both")
-        if min(self.autoencoder_steps, self.denoiser_steps, self.checkpoint_steps) < 1:
-            raise SettingsError("steps must be at least 1")
+        if min(self.denoiser_steps, self.checkpoint_steps) < 1 or self.autoencoder_steps < 0:
+            raise SettingsError("steps must be at least 1; those of the auto-encoder may be 0")
         if min(self.autoencoder_batch, self.denoiser_batch, self.points) < 1:
             raise SettingsError("batches and points must be at least 1")
 

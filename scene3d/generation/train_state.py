@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from scene3d.errors import SettingsError
 from scene3d.generation.model import Model, make_model
 from scene3d.generation.spec import ModelConfig
 from scene3d.generation.train_settings import TrainSettings
@@ -66,9 +67,19 @@ class TrainState:
         self.optimizer, self.averages = _begin(self.network(), settings, stage)
 
 
-def make_state(settings: TrainSettings, device: torch.device) -> TrainState:
-    """The beginning."""
-    model = to_device(make_model(settings.config, settings.seed), device)
+def make_state(settings: TrainSettings, device: torch.device, start: Model | None = None) -> TrainState:
+    """The beginning: random weights, or copies of those of a trained model.
+
+    Raises:
+        SettingsError: The trained model is of another size.
+    """
+    model = make_model(settings.config, settings.seed)
+    if start is not None:
+        if start.config != settings.config:
+            raise SettingsError("the generator to start from has other blocks or networks than this training")
+        for name, value in start.to_tensors().items():
+            model.to_tensors()[name].copy_(value)
+    model = to_device(model, device)
     return TrainState(model, *_begin(model.autoencoder, settings, "autoencoder"))
 
 

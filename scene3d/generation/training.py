@@ -33,6 +33,7 @@ def train_generator(
     folder: Path,
     *,
     resume: bool = False,
+    start: Model | None = None,
     device: torch.device | None = None,
     reporter: Reporter | None = None,
 ) -> TrainState:
@@ -46,6 +47,7 @@ def train_generator(
         sites: Where blocks are cropped, without those held out.
         folder: For the checkpoints.
         resume: Go on from the newest checkpoint of the folder, where there is one.
+        start: Begin with the weights of these networks; with random ones if not given.
         device: Where the networks are; the CPU if not given.
         reporter: Told about each step.
 
@@ -54,14 +56,15 @@ def train_generator(
         InputError: There are checkpoints but none can be used.
     """
     device, reporter = device or torch.device("cpu"), reporter or Quiet()
-    state = make_state(settings, device)
+    state = make_state(settings, device, start)
     saved = load_checkpoint(folder) if resume else None
     if saved is not None:
         state = restore_state(settings, saved.tensors, saved.record, device)
         reporter.note(f"going on with step {state.step} of the {state.stage}")
     for stage in STAGES[STAGES.index(state.stage) :]:
         if stage != state.stage:
-            state.model = measure_codes(state.model, sites, settings)
+            if settings.autoencoder_steps or start is None:
+                state.model = measure_codes(state.model, sites, settings)
             state.enter(stage, settings)
             save_checkpoint(folder, state.to_tensors(), state.record())
         _train_stage(state, settings, sites, folder, reporter)
@@ -96,7 +99,7 @@ def _train_stage(state: TrainState, settings: TrainSettings, sites: SiteSet, fol
             rows = []
         if state.step % settings.checkpoint_steps == 0 and state.step < steps:
             save_checkpoint(folder, state.to_tensors(), state.record())
-            state.adopt_averages()
+    state.adopt_averages()
     save_checkpoint(folder, state.to_tensors(), state.record())
     reporter.finish(stage)
 

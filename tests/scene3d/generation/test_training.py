@@ -156,6 +156,19 @@ def test_beyond_the_truncation_there_is_no_error():
     assert cut_off_error(found, wanted).tolist() == pytest.approx([0.0, 0.0, 0.1, 2.5])
 
 
+def test_a_training_may_begin_with_a_trained_model(trained, tmp_path):
+    state, _ = trained
+    longer = replace(SHORT, autoencoder_steps=0, denoiser_steps=10)
+    further = train_generator(longer, made_up_sites(), tmp_path, start=state.model)
+    assert further.losses["autoencoder"] == []
+    assert further.losses["denoiser"][-1][2] < state.losses["denoiser"][0][2]
+    before, after = state.model.to_tensors(), further.model.to_tensors()
+    for name, value in after.items():
+        assert torch.equal(value, before[name]) == (not name.startswith("denoiser."))
+    with pytest.raises(SettingsError, match="other blocks or networks"):
+        train_generator(make_preset("tiny", default_classes()), made_up_sites(), tmp_path / "other", start=state.model)
+
+
 def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
     broken = made_up_sites()
     settings = replace(SHORT, autoencoder_rate=1e30, autoencoder_steps=20)
