@@ -1,0 +1,88 @@
+"""Owns the page: its look, its tabs, and how Gradio is mounted with its doors shut."""
+
+from typing import TYPE_CHECKING
+
+import gradio as gr
+from fastapi import FastAPI
+
+from app.viewer.components import Mounted
+
+if TYPE_CHECKING:
+    from app.viewer.server import Services
+
+HEAD = """
+<link rel="stylesheet" href="scene3d-assets/viewer.css">
+<link rel="icon" href="data:,">
+<meta name="color-scheme" content="light dark">
+"""
+SELECT_RUN = (
+    "(run) => { window.scene3d = window.scene3d || {}; window.scene3d.wanted = run; window.scene3d.select?.(run); }"
+)
+CSS = """
+.gradio-container { max-width: 1560px !important; padding: 14px 22px !important; }
+.s3-top { align-items: end; flex-wrap: nowrap; gap: 18px; }
+.s3-title { flex: 0 0 auto !important; width: auto !important; min-width: 0 !important; }
+.s3-title h1 { font-size: 22px; margin: 0 0 8px; letter-spacing: -.01em; }
+footer { display: none !important; }
+"""
+MAX_WAITING_CALLS = 64
+NUM_WORKERS = 8
+
+
+def make_theme() -> gr.themes.Base:
+    """Plain, with the system's own letters: no font is fetched from anywhere."""
+    fonts = ("system-ui", "sans-serif")
+    return gr.themes.Base(
+        primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=("ui-monospace", "monospace"), radius_size="md"
+    )
+
+
+def make_page(services: "Services", chosen: str | None) -> gr.Blocks:
+    """The page with all its panels."""
+    from app.viewer.panels import scene
+
+    with gr.Blocks(title="scene3d", analytics_enabled=False, delete_cache=(600, 86_400)) as page:
+        with gr.Row(elem_classes="s3-top"):
+            gr.HTML("<h1>scene3d</h1>", elem_classes="s3-title")
+            runs = gr.Dropdown(
+                [], label="Run", info="A reconstruction below the chosen folder", elem_id="s3-run", scale=1
+            )
+        with gr.Tabs(elem_id="s3-tabs"), gr.Tab("Scene", id="scene"):
+            scene.build()
+        Mounted("jobs.js", elem_id="s3-jobs")
+        runs.change(None, inputs=runs, js=SELECT_RUN)
+        page.load(lambda: choose_run(services, chosen), outputs=runs, api_visibility="private")
+    page.queue(max_size=MAX_WAITING_CALLS, default_concurrency_limit=NUM_WORKERS, api_open=False)
+    return page
+
+
+def choose_run(services: "Services", chosen: str | None) -> gr.Dropdown:
+    """The list of runs as it is now, with one chosen."""
+    runs = services.workspace.runs()
+    choices = [(run.name if run.state != "begun" else f"{run.name} (unfinished)", run.id) for run in runs.values()]
+    value = chosen if chosen in runs else next(iter(runs), None)
+    return gr.Dropdown(choices=choices, value=value)
+
+
+def mount_page(app: FastAPI, services: "Services", *, chosen: str | None) -> FastAPI:
+    """Put the page at the root of an application."""
+    from app.viewer.server import MAX_UPLOAD_FILE_BYTES
+
+    return gr.mount_gradio_app(
+        app,
+        make_page(services, chosen),
+        path="/",
+        allowed_paths=[],
+        blocked_paths=[str(services.workspace.root)],
+        max_file_size=MAX_UPLOAD_FILE_BYTES,
+        show_error=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        run_history=False,
+        pwa=False,
+        mcp_server=False,
+        footer_links=[],
+        theme=make_theme(),
+        css=CSS,
+        head=HEAD,
+    )
