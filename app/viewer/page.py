@@ -16,7 +16,9 @@ HEAD = """
 <meta name="color-scheme" content="light dark">
 """
 SELECT_RUN = (
-    "(run) => { window.scene3d = window.scene3d || {}; window.scene3d.wanted = run; window.scene3d.select?.(run); }"
+
+    "(run) => { const page = (window.scene3d = window.scene3d || {}); page.wanted = run; page.select?.(run); }"
+
 )
 CSS = """
 .gradio-container { max-width: 1560px !important; padding: 14px 22px !important; }
@@ -44,9 +46,7 @@ def make_page(services: "Services", chosen: str | None) -> gr.Blocks:
     with gr.Blocks(title="scene3d", analytics_enabled=False, delete_cache=(600, 86_400)) as page:
         with gr.Row(elem_classes="s3-top"):
             gr.HTML("<h1>scene3d</h1>", elem_classes="s3-title")
-            runs = gr.Dropdown(
-                [], label="Run", info="A reconstruction below the chosen folder", elem_id="s3-run", scale=1
-            )
+            runs = gr.Dropdown([], label="Run", show_label=False, container=False, elem_id="s3-run")
         with gr.Tabs(elem_id="s3-tabs"), gr.Tab("Scene", id="scene"):
             scene.build()
         Mounted("jobs.js", elem_id="s3-jobs")

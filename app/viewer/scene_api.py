@@ -135,6 +135,15 @@ def make_router(workspace: Workspace, stages: Stages, painter: Painter, jobs: Jo
         stage = stages.get(workspace.find_run(run_id))
         return order_film(workspace, jobs, stage, wish)
 
+    @router.post("/scene3d-api/runs/{run_id}/share")
+    def share(run_id: str) -> dict[str, Any]:
+        stage = stages.get(workspace.find_run(run_id))
+        return make_share(stage, workspace.cache(stage.run))
+
+    @router.post("/scene3d-api/runs/{run_id}/evaluate")
+    def evaluate(run_id: str) -> dict[str, Any]:
+        return {"job": order_evaluation(jobs, workspace.find_run(run_id)).id}
+
     return router
 
 

@@ -1,4 +1,4 @@
-"""Owns the ways a scene can be shown: colour, depth, normals, opacity, its blocks, what was photographed and what grown."""
+"""Owns the ways a scene can be shown: colour, depth, normals, opacity, blocks, photographed or grown."""
 
 from typing import Literal, get_args
 

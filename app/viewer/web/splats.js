@@ -23,9 +23,16 @@ export class SplatRenderer {
   }
 
   // Shows the .spz at this address; resolves to the number of Gaussians.
-  async load(url, progress) {
-    this.clear();
-    const mesh = new SplatMesh({ url, fileType: "spz", onProgress: progress });
+  load(url) {
+    return this.show({ url });
+  }
+
+  loadBytes(fileBytes) {
+    return this.show({ fileBytes });
+  }
+
+  async show(source) {
+    const mesh = new SplatMesh({ ...source, fileType: "spz" });
     // An .spz is right-up-back; half a turn about x brings it back to the world's own axes.
     mesh.quaternion.set(1, 0, 0, 0);
     await mesh.initialized;
