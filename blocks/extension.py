@@ -1,0 +1,210 @@
+"""Owns growing a finished run beyond what was photographed: known border, new cells, their surface, new Gaussians."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Int
+from numpy.typing import NDArray
+
+from blocks.extension_border import Canvas, fuse_border, make_canvas, make_terrain, paste
+from blocks.extension_gaussians import NewGaussians, make_new_gaussians
+from blocks.extension_grid import ExtensionGrid, choose_cells, find_grid, make_grid
+from blocks.extension_settings import ExtendSettings, GridCell
+from blocks.extension_store import (
+    ExtensionRecord,
+    PhotographedScene,
+    active_extensions,
+    compose_scene,
+    extension_folder,
+    list_extensions,
+    next_id,
+    read_photographed,
+    save_extension,
+    undo_extension,
+)
+from blocks.extension_territory import load_territory, save_territory
+from scene3d.cameras.camera import Camera
+from scene3d.data.reading import read_capture
+from scene3d.errors import InputError
+from scene3d.events import EventLog, Quiet, Reporter, Tee
+from scene3d.generation.generator import Generator
+from scene3d.generation.grow_settings import GrowSettings
+from scene3d.generation.layout import UNSPECIFIED, fit_layout, read_layout
+from scene3d.generation.spec import GeneratorSpec
+from scene3d.geometry.voxels import VoxelField
+from scene3d.training.run_folder import RunFolder, read_run
+
+__all__ = [
+    "ExtendSettings",
+    "ExtensionGrid",
+    "ExtensionRecord",
+    "ExtensionResult",
+    "Grower",
+    "extend_run",
+    "find_grid",
+    "list_extensions",
+    "undo_extension",
+]
+
+logger = logging.getLogger(__name__)
+
+
+class Grower(Protocol):
+    """What fills cells: `scene3d.generation.generator.Generator`, or something that stands in for it."""
+
+    @property
+    def spec(self) -> GeneratorSpec:
+        """What its blocks are."""
+
+    @property
+    def weights_sha256(self) -> str:
+        """Which weights it has."""
+
+    def grow(
+        self,
+        known: VoxelField,
+        cells: Sequence[GridCell],
+        settings: GrowSettings,
+        *,
+        layout: Int[NDArray[np.int64], "x y"] | None = None,
+        reporter: Reporter | None = None,
+    ) -> VoxelField:
+        """The canvas with the cells' windows filled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtensionResult:
+    """What growing left behind."""
+
+    id: str
+    cells: tuple[GridCell, ...]
+    num_gaussians: int
+    seconds: float
+    folder: Path
+
+
+def extend_run(
+    run: RunFolder,
+    settings: ExtendSettings,
+    *,
+    reporter: Reporter | None = None,
+    capture_folder: Path | None = None,
+    grower: Grower | None = None,
+) -> ExtensionResult:
+    """Grow a finished run: new cells continue what it shows, and `merged/scene.ply` gets their Gaussians at its end.
+
+    What photographs show stays: known voxels keep their values, photographed Gaussians their bytes, and of the new
+    ones those are left out that any photograph would show.
+
+    Args:
+        run: Finished, in one piece or in blocks.
+        settings: Where and how.
+        reporter: Hears of the progress, besides `events.jsonl`.
+        capture_folder: Where the capture lies now, if it was moved.
+        grower: What fills the cells; the generator of the settings if not given.
+
+    Raises:
+        SettingsError: The cells cannot grow.
+        InputError: The run is not finished or damaged, its capture is gone, or nothing new came about.
+        MissingPart: There is no generator.
+    """
+    began_s = time.monotonic()
+    grower = grower or Generator.load(settings.generator)
+    with run.locked():
+        reporter = Tee(EventLog(run.events), reporter or Quiet())
+        scene = read_photographed(run)
+        spec = grower.spec
+        grid = make_grid(run, scene, edge_m=settings.edge_m, stride_share=spec.stride_voxels / spec.block_voxels)
+        cells = choose_cells(grid, settings)
+        canvas = make_canvas(grid, cells, spec, make_terrain(scene.gaussians, grid))
+        cameras = read_cameras(run, scene, capture_folder)
+        known = find_known(run, scene, canvas, cameras, reporter)
+        filled = grower.grow(
+            known,
+            canvas.cells,
+            GrowSettings(seed=settings.seed, steps=settings.steps),
+            layout=_place_layout(settings, canvas, spec),
+            reporter=reporter,
+        )
+        extension_id = next_id(run)
+        new = make_new_gaussians(known, filled, canvas, scene.gaussians, cameras, seed=settings.seed, reporter=reporter)
+        if len(new.gaussians) == 0:
+            raise InputError("these cells hold nothing new", where=run.root, remedy="choose cells farther outside")
+        facts = _collect_facts(settings, canvas, cells, grower, new) | {"seconds": time.monotonic() - began_s}
+        record = save_extension(run, extension_id, new.gaussians, facts, scene)
+        save_territory(record.folder, filled, known)
+        compose_scene(run, [*active_extensions(run), record])
+    seconds = time.monotonic() - began_s
+    logger.info("extension %s: %d Gaussians in %d cells, %.1f s", extension_id, len(new.gaussians), len(cells), seconds)
+    return ExtensionResult(
+        id=extension_id,
+        cells=cells,
+        num_gaussians=len(new.gaussians),
+        seconds=seconds,
+        folder=extension_folder(run, extension_id),
+    )
+
+
+def read_cameras(run: RunFolder, scene: PhotographedScene, capture_folder: Path | None = None) -> list[Camera]:
+    """The cameras of all photographs, in the world frame.
+
+    Raises:
+        InputError: The capture is no longer there.
+    """
+    _, record = read_run(run.root)
+    place = capture_folder or Path(str(record.get("capture", "")))
+    if not place.is_dir():
+        raise InputError("the capture of this run is no longer there", where=place, remedy="give --capture FOLDER")
+    capture = read_capture(place).transformed(scene.world_from_capture)
+    return [view.camera for view in capture.views]
+
+
+def find_known(
+    run: RunFolder, scene: PhotographedScene, canvas: Canvas, cameras: Sequence[Camera], reporter: Reporter
+) -> VoxelField:
+    """What a canvas holds already: what photographs show, and around it what was grown before."""
+    known = fuse_border(scene.gaussians, cameras, canvas, reporter=reporter)
+    for extension in active_extensions(run):
+        if abs(extension.cell_edge - canvas.grid.cell_edge) < 1e-6 * canvas.grid.cell_edge:
+            known = paste(known, load_territory(extension.folder))
+    return known
+
+
+def _place_layout(
+    settings: ExtendSettings, canvas: Canvas, spec: GeneratorSpec
+) -> Int[NDArray[np.int64], "x y"] | None:
+    """The layout over the chosen cells, nothing asked for around them."""
+    if settings.layout is None:
+        return None
+    low, high = np.min(canvas.cells, axis=0), np.max(canvas.cells, axis=0)
+    begin = low * spec.stride_voxels
+    size = (high - low) * spec.stride_voxels + spec.block_voxels
+    fitted = fit_layout(read_layout(settings.layout, spec.classes), (int(size[0]), int(size[1])))
+    layout = np.full(canvas.box.shape[:2], UNSPECIFIED, np.int64)
+    layout[begin[0] : begin[0] + size[0], begin[1] : begin[1] + size[1]] = fitted
+    return layout
+
+
+def _collect_facts(
+    settings: ExtendSettings, canvas: Canvas, cells: Sequence[GridCell], grower: Grower, new: NewGaussians
+) -> dict[str, Any]:
+    """Where an extension came from."""
+    grid = canvas.grid
+    return {
+        "cells": [list(cell) for cell in cells],
+        "cell_edge": grid.cell_edge,
+        "stride": grid.stride,
+        "grid_origin": list(grid.origin),
+        "frame": {"center": list(grid.frame.center), "angle_rad": grid.frame.angle_rad},
+        "terrain": canvas.terrain.to_record(),
+        "seed": settings.seed,
+        "steps": settings.steps,
+        "layout": None if settings.layout is None else settings.layout.name,
+        "weights_sha256": grower.weights_sha256,
+        **new.facts,
+    }

@@ -1,0 +1,186 @@
+"""Owns making Gaussians of new territory: its surface, colours that match, and none that a photograph would show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.ndimage import map_coordinates
+from scipy.spatial import cKDTree
+
+from blocks.extension_border import Canvas
+from scene3d.cameras.camera import Camera
+from scene3d.events import Reporter
+from scene3d.gaussians.gaussians import Gaussians
+from scene3d.gaussians.surface_sampling import SurfaceSamples, make_flat_gaussians, sample_surface
+from scene3d.geometry.isosurface import extract_mesh
+from scene3d.geometry.mesh import TriangleMesh
+from scene3d.geometry.voxels import VoxelField
+from scene3d.render import max_blending_weights
+from scene3d.seeding import make_numpy_generator
+
+FINEST_SHARE, COARSEST_SHARE = 1 / 256, 1 / 48
+"""Bounds of the spacing of samples, in edges of a cell."""
+
+MIN_OPACITY = 0.5
+"""Gaussians fainter than this say nothing about how dense a surface is covered."""
+
+BAND = (0.25, 0.75)
+"""Share of known voxels around a place between which new samples thin out."""
+
+MATCH_REACH_VOXELS = 3.0
+"""New surface this near to what is known is matched to it."""
+
+MATCH_RIDGE = 0.05
+"""How strongly the colour map holds on to leaving colours as they are, per pair."""
+
+MAX_WEIGHT = 0.004
+"""New Gaussians that enter any pixel of a photograph's view with more are left out: the photograph shows otherwise."""
+
+CHECKED_SIDE_PX = 640
+"""Photographs' views are looked at no larger than this for that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NewGaussians:
+    """What is added to a scene."""
+
+    gaussians: Gaussians
+    """World frame."""
+
+    mesh: TriangleMesh
+    """Surface of the new territory, in the canvas' frame."""
+
+    facts: dict[str, Any]
+    """Counts and figures for the record."""
+
+
+def make_new_gaussians(
+    known: VoxelField,
+    filled: VoxelField,
+    canvas: Canvas,
+    scene: Gaussians,
+    cameras: Sequence[Camera],
+    *,
+    seed: int,
+    reporter: Reporter,
+) -> NewGaussians:
+    """Gaussians of the surface where a canvas was not known before.
+
+    Args:
+        known: The canvas as it was.
+        filled: The canvas with new cells.
+        canvas: Where it lies.
+        scene: The photographed Gaussians, world frame.
+        cameras: Of the photographs.
+        seed: Of the samples.
+        reporter: Hears of the progress.
+    """
+    generator = make_numpy_generator(seed, "surface samples")
+    mesh = extract_mesh(filled)
+    share = known_share(known, mesh.vertices)
+    new_mesh = _keep_faces(mesh, (share[mesh.faces] < BAND[1]).any(axis=1))
+    matrix, num_pairs = match_colors(mesh, share, canvas.box.voxel_size)
+    if new_mesh.colors is not None:
+        new_mesh = replace(new_mesh, colors=apply_color_map(matrix, new_mesh.colors))
+    spacing = find_spacing(scene, canvas)
+    samples = sample_surface(new_mesh, spacing, generator=generator)
+    samples = samples.select(_dither(known_share(known, samples.points), generator))
+    gaussians = make_flat_gaussians(_lifted(samples, canvas), sh_degree=scene.sh_degree)
+    hidden = find_hidden(gaussians, scene, cameras, reporter)
+    facts = {
+        "spacing": spacing,
+        "color_map": matrix.tolist(),
+        "num_color_pairs": num_pairs,
+        "num_samples": len(gaussians),
+        "num_in_photographs": int((~hidden).sum()),
+    }
+    return NewGaussians(gaussians=gaussians.select(hidden), mesh=new_mesh, facts=facts)
+
+
+def known_share(known: VoxelField, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
+    """How much of what surrounds a place was known: trilinear, 0 to 1."""
+    places = known.to_voxels(points).T - 0.5
+    return np.asarray(map_coordinates(known.known.astype(np.float32), places, order=1, mode="nearest"))
+
+
+def find_spacing(scene: Gaussians, canvas: Canvas) -> float:
+    """Of new samples, world units: about what lies between the photographed Gaussians at the border."""
+    edge = canvas.grid.cell_edge
+    solid = scene.means[scene.opacities > MIN_OPACITY].double().numpy()
+    box = canvas.box
+    places = canvas.lower(solid)
+    high = box.origin + np.array(box.shape) * box.voxel_size
+    near = solid[((places >= box.origin) & (places < high)).all(axis=1)]
+    if len(near) < 2:
+        return COARSEST_SHARE * edge
+    gaps = np.asarray(cKDTree(near).query(near, k=2)[0])[:, 1]
+    return float(np.clip(np.median(gaps), FINEST_SHARE * edge, COARSEST_SHARE * edge))
+
+
+def match_colors(
+    mesh: TriangleMesh, share: Float[np.ndarray, "v"], voxel_size: float
+) -> tuple[Float[np.ndarray, "3 4"], int]:
+    """The affine map of colours that makes new surface at the border look like the known surface beside it.
+
+    Closed form: least squares over pairs of a new vertex and the nearest known one, held back towards the identity.
+
+    Returns:
+        The map and the number of pairs.
+    """
+    identity = np.eye(3, 4)
+    new, old = np.flatnonzero(share < 0.5), np.flatnonzero(share >= 0.5)
+    if mesh.colors is None or len(new) == 0 or len(old) == 0:
+        return identity, 0
+    reach = MATCH_REACH_VOXELS * voxel_size
+    gaps, rows = cKDTree(mesh.vertices[old]).query(mesh.vertices[new], distance_upper_bound=reach)
+    paired = np.isfinite(gaps)
+    if paired.sum() < 20:
+        return identity, int(paired.sum())
+    source = np.concatenate([mesh.colors[new[paired]], np.ones((paired.sum(), 1))], axis=1)
+    target = mesh.colors[old[rows[paired]]]
+    ridge = MATCH_RIDGE * len(source) * np.diag([1.0, 1.0, 1.0, 0.1])
+    matrix = np.linalg.solve(source.T @ source + ridge, source.T @ target + ridge @ identity.T).T
+    return matrix, int(paired.sum())
+
+
+def apply_color_map(matrix: Float[np.ndarray, "3 4"], colors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """Colours through an affine map, kept in 0 to 1."""
+    return np.clip(colors @ matrix[:, :3].T + matrix[:, 3], 0.0, 1.0)
+
+
+def find_hidden(
+    gaussians: Gaussians, scene: Gaussians, cameras: Sequence[Camera], reporter: Reporter
+) -> Bool[torch.Tensor, "n"]:
+    """Which new Gaussians no photograph would show."""
+    together = Gaussians.concatenate([scene, gaussians])
+    largest = torch.zeros(len(gaussians))
+    reporter.start("check", len(cameras))
+    for step, camera in enumerate(cameras):
+        camera = camera.scaled(min(1.0, CHECKED_SIDE_PX / max(camera.width, camera.height)))
+        largest = torch.maximum(largest, max_blending_weights(together, [camera])[len(scene) :])
+        reporter.advance("check", step + 1)
+    reporter.finish("check")
+    return largest <= MAX_WEIGHT
+
+
+def _keep_faces(mesh: TriangleMesh, kept: Bool[np.ndarray, "f"]) -> TriangleMesh:
+    faces = mesh.faces[kept]
+    used, renumbered = np.unique(faces, return_inverse=True)
+    return TriangleMesh(
+        vertices=mesh.vertices[used],
+        faces=renumbered.reshape(-1, 3).astype(np.int64),
+        colors=None if mesh.colors is None else mesh.colors[used],
+    )
+
+
+def _dither(share: Float[np.ndarray, "n"], generator: np.random.Generator) -> Bool[np.ndarray, "n"]:
+    """Fewer and fewer samples across the border: density fades, not opacity."""
+    wanted = np.clip((BAND[1] - share) / (BAND[1] - BAND[0]), 0, 1)
+    return np.asarray(generator.random(len(share)) < wanted)
+
+
+def _lifted(samples: SurfaceSamples, canvas: Canvas) -> SurfaceSamples:
+    return replace(samples, points=canvas.lift(samples.points), normals=canvas.turn(samples.normals))
