@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WEB = Path("app", "viewer", "web")
 STATIC = Path("app", "viewer", "static")
 RECORD = "built.json"
-ENTRIES = ("scene.js", "jobs.js", "evaluate.js", "extend.js")
+ENTRIES = ("scene.js", "jobs.js", "evaluate.js", "extend.js", "planmap.js")
 ALONE = "share.js"
 """Goes into one file with all it needs: the page of a share folder is opened from a disk."""
 BUNDLED = ("three", "@sparkjsdev/spark", "fflate")

@@ -88,11 +88,11 @@ class Painter:
         return (camera.world_from_cam @ [*(ray * depth), 1.0])[:3]
 
     def _gaussians(self, stage: Stage, shown: Shown) -> Gaussians:
-        if shown not in ("blocks", "origin"):
+        if shown not in ("blocks", "origin", "before"):
             return stage.scene.gaussians
         name = (f"{stage.run.id}/{stage.key}", shown)
         if name not in self._painted:
-            self._painted[name] = paint_blocks(stage) if shown == "blocks" else _painted_origin(stage)
+            self._painted[name] = paint_blocks(stage) if shown == "blocks" else _by_origin(stage, shown)
         self._painted.move_to_end(name)
         while len(self._painted) > MAX_PAINTED:
             self._painted.popitem(last=False)
@@ -174,8 +174,10 @@ def encode(values: Float[Tensor, "h w 3"], kind: str) -> bytes:
     return stream.getvalue()
 
 
-def _painted_origin(stage: Stage) -> Gaussians:
+def _by_origin(stage: Stage, shown: Shown) -> Gaussians:
+    """All Gaussians tinted by where they come from, or those that photographs made alone."""
     grown = find_grown_mask(stage)
     if grown is None:
         raise InputError("nothing has been grown in this scene")
-    return paint_origin(stage.scene.gaussians, grown)
+    gaussians = stage.scene.gaussians
+    return paint_origin(gaussians, grown) if shown == "origin" else gaussians.select(~grown)

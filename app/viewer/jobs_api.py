@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import APIRouter
+from fastapi.responses import FileResponse
 
 from app.viewer.job_progress import JobProgress
 from app.viewer.job_record import PAUSABLE_KINDS, RESUMABLE, RESUMABLE_KINDS, Job
 from app.viewer.jobs import Jobs
+from app.viewer.orders import find_plan_map
 from app.viewer.workspace import Workspace
 from scene3d.io.bounded_json import read_json_object
 
@@ -73,6 +75,10 @@ def make_router(jobs: Jobs, views: JobViews) -> APIRouter:
     @router.get("/scene3d-api/jobs/{job_id}/log")
     def log(job_id: str) -> dict[str, str]:
         return {"log": jobs.log_tail(job_id)}
+
+    @router.get("/scene3d-api/jobs/{job_id}/plan.png")
+    def plan_map(job_id: str) -> FileResponse:
+        return FileResponse(find_plan_map(jobs, job_id), media_type="image/png")
 
     return router
 

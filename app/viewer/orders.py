@@ -1,4 +1,4 @@
-"""Owns turning a wish of the page into words of the command line; every path in them is ours, none comes from a page."""
+"""Owns turning a wish of the page into words of the command line; no path in them comes from a page."""
 
 from pathlib import Path
 
@@ -52,8 +52,8 @@ def order_poses(workspace: Workspace, jobs: Jobs, capture: CaptureEntry, setting
     return jobs.submit("prepare", f"Find poses of {capture.root.name}", words, run=workspace.run_id(root))
 
 
-def order_partition(workspace: Workspace, jobs: Jobs, capture: CaptureEntry, blocks: int | str) -> tuple[Job, Path]:
-    """Plan the blocks of a capture and draw the map; also where the map will be.
+def order_partition(workspace: Workspace, jobs: Jobs, capture: CaptureEntry, blocks: int | str) -> Job:
+    """Plan the blocks of a capture and draw the map.
 
     Raises:
         InputError: The number of blocks makes no sense.
@@ -65,7 +65,20 @@ def order_partition(workspace: Workspace, jobs: Jobs, capture: CaptureEntry, blo
     make_folder(folder)
     plan = folder / f"{capture.id}.json"
     words = ["partition", str(capture.root), "--output", str(plan), "--blocks", str(blocks), "--force"]
-    return jobs.submit("partition", f"Plan blocks of {capture.name}", words), plan.with_suffix(".png")
+    return jobs.submit("partition", f"Plan blocks of {capture.name}", words)
+
+
+def find_plan_map(jobs: Jobs, job_id: str) -> Path:
+    """The map that a job has drawn.
+
+    Raises:
+        InputError: There is none.
+    """
+    job = jobs.find(job_id)
+    words = list(job.words)
+    if job.kind != "partition" or job.state != "done":
+        raise InputError("there is no map yet")
+    return Path(words[words.index("--output") + 1]).with_suffix(".png")
 
 
 def order_evaluation(jobs: Jobs, run: RunEntry) -> Job:

@@ -6,6 +6,7 @@ import gradio as gr
 from fastapi import FastAPI
 
 from app.viewer.components import Mounted
+from app.viewer.panels import capture, evaluate, extend, reconstruct, scene
 
 if TYPE_CHECKING:
     from app.viewer.server import Services
@@ -15,17 +16,19 @@ HEAD = """
 <link rel="icon" href="data:,">
 <meta name="color-scheme" content="light dark">
 """
-SELECT_RUN = (
-
-    "(run) => { const page = (window.scene3d = window.scene3d || {}); page.wanted = run; page.select?.(run); }"
-
-)
+SELECT_RUN = "(run) => { const page = (window.scene3d = window.scene3d || {}); page.wanted = run; page.select?.(run); }"
 CSS = """
 .gradio-container { max-width: 1560px !important; padding: 14px 22px !important; }
 .s3-top { align-items: end; flex-wrap: nowrap; gap: 18px; }
 .s3-title { flex: 0 0 auto !important; width: auto !important; min-width: 0 !important; }
 .s3-title h1 { font-size: 22px; margin: 0 0 8px; letter-spacing: -.01em; }
 footer { display: none !important; }
+.s3-hidden { position: absolute !important; left: -9999px; width: 1px; height: 1px; overflow: hidden; }
+.s3-quiet { color: var(--body-text-color-subdued); }
+.s3-alarm, .s3-error { color: var(--s3-bad); }
+.s3-warning b { color: var(--s3-warn); }
+.s3-findings { padding-left: 18px; line-height: 1.5; }
+.s3-plan { width: 100%; border-radius: 10px; }
 """
 MAX_WAITING_CALLS = 64
 NUM_WORKERS = 8
@@ -41,19 +44,49 @@ def make_theme() -> gr.themes.Base:
 
 def make_page(services: "Services", chosen: str | None) -> gr.Blocks:
     """The page with all its panels."""
-    from app.viewer.panels import scene
-
     with gr.Blocks(title="scene3d", analytics_enabled=False, delete_cache=(600, 86_400)) as page:
         with gr.Row(elem_classes="s3-top"):
             gr.HTML("<h1>scene3d</h1>", elem_classes="s3-title")
             runs = gr.Dropdown([], label="Run", show_label=False, container=False, elem_id="s3-run")
-        with gr.Tabs(elem_id="s3-tabs"), gr.Tab("Scene", id="scene"):
-            scene.build()
+        with gr.Tabs(elem_id="s3-tabs"):
+            with gr.Tab("Scene", id="scene"):
+                scene.build()
+            with gr.Tab("Capture", id="capture"):
+                captures = capture.build(services)
+            with gr.Tab("Reconstruct", id="reconstruct"):
+                sources = reconstruct.build(services)
+            with gr.Tab("Extend", id="extend"):
+                extend.build()
+            with gr.Tab("Evaluate & export", id="evaluate"):
+                evaluate.build()
         Mounted("jobs.js", elem_id="s3-jobs")
+        refresh = gr.Button("Look again", elem_id="s3-refresh", elem_classes="s3-hidden")
         runs.change(None, inputs=runs, js=SELECT_RUN)
-        page.load(lambda: choose_run(services, chosen), outputs=runs, api_visibility="private")
+        captures.change(lambda each: gr.Dropdown(value=each), captures, sources, api_visibility="private")
+        lists = [runs, captures, sources]
+        page.load(lambda: look(services, chosen), outputs=lists, api_visibility="private")
+        refresh.click(
+            lambda *values: look_again(services, *values),
+            lists,
+            lists,
+            api_visibility="private",
+            show_progress="hidden",
+        )
     page.queue(max_size=MAX_WAITING_CALLS, default_concurrency_limit=NUM_WORKERS, api_open=False)
     return page
+
+
+def look(services: "Services", run: str | None) -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
+    """The lists of a page that has just been opened."""
+    return choose_run(services, run), capture.choose_capture(services), capture.choose_capture(services)
+
+
+def look_again(
+    services: "Services", run: str | None, chosen: str | None, source: str | None
+) -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
+    """The lists after something has changed on disk; what was chosen stays chosen."""
+    captures = (capture.choose_capture(services, each) for each in (chosen, source))
+    return choose_run(services, run), *captures
 
 
 def choose_run(services: "Services", chosen: str | None) -> gr.Dropdown:

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
-from app.viewer import artifacts, jobs_api, scene_api
+from app.viewer import artifacts, extension_api, jobs_api, scene_api
 from app.viewer.frames import Painter
 from app.viewer.guard import Door, DoorSettings
 from app.viewer.jobs import Jobs
@@ -67,6 +67,7 @@ def make_app(services: Services, door: DoorSettings, *, chosen: str | None = Non
     app.mount("/scene3d-assets", GZipMiddleware(StaticFiles(directory=STATIC), minimum_size=2000))
     app.include_router(artifacts.make_router(services.workspace, services.stages))
     app.include_router(scene_api.make_router(services.workspace, services.stages, services.painter, services.jobs))
+    app.include_router(extension_api.make_router(services.workspace, services.stages, services.jobs))
     app.include_router(jobs_api.make_router(services.jobs, services.job_views))
     app.add_exception_handler(Scene3dError, _speak)
     app.add_exception_handler(RequestValidationError, _refuse_request)

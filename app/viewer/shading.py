@@ -14,7 +14,7 @@ from scene3d.gaussians.gaussians import SH_C0, Gaussians
 from scene3d.render import Rendering, render_view
 from scene3d.video import colorize, picture_of
 
-Shown = Literal["image", "depth", "normal", "alpha", "blocks", "origin"]
+Shown = Literal["image", "depth", "normal", "alpha", "blocks", "origin", "before"]
 SHOWN: tuple[Shown, ...] = get_args(Shown)
 
 VISIBLE_ALPHA = 0.5
@@ -29,12 +29,12 @@ TINT_SHARE = 0.55
 def list_shown(stage: Stage, grown: Bool[Tensor, "n"] | None) -> list[Shown]:
     """What can be shown of a scene: blocks and origin only where there are any."""
     left_out = {"blocks"} if stage.plan is None else set()
-    left_out |= {"origin"} if grown is None else set()
+    left_out |= {"origin", "before"} if grown is None else set()
     return [shown for shown in SHOWN if shown not in left_out]
 
 
 def shade(gaussians: Gaussians, camera: Camera, shown: Shown, *, backend: str | None = None) -> Float[Tensor, "h w 3"]:
-    """The picture of one camera, values 0..1; `blocks` and `origin` are colours of Gaussians painted beforehand."""
+    """The picture of one camera, values 0..1; some ways are colours of Gaussians painted beforehand."""
     with torch.no_grad():
         rendering = render_view(gaussians, camera, backend=backend)
     if shown == "depth":

@@ -8,7 +8,7 @@ from string import Template
 from typing import Any
 
 from app.viewer.light import make_light
-from app.viewer.scene_api import pose_record
+from app.viewer.records import plain_name, pose_record
 from app.viewer.stage import Stage
 from scene3d.io.atomic import make_folder, replace_file
 
@@ -24,7 +24,7 @@ def make_share(stage: Stage, cache: Path) -> dict[str, Any]:
     """
     folder = cache / "export"
     make_folder(folder)
-    name = f"{_plain(Path(stage.run.name).name)}-share.zip"
+    name = f"{plain_name(Path(stage.run.name).name)}-share.zip"
     light = make_light(stage, cache)
     with replace_file(folder / name) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("index.html", make_page(stage, light))
@@ -55,7 +55,3 @@ def make_page(stage: Stage, light: Path) -> str:
 def _as_script(code: str) -> str:
     """Code that may stand inside a script element."""
     return code.replace("</script", "<\\/script")
-
-
-def _plain(name: str) -> str:
-    return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._-") else "_" for sign in name) or "scene"

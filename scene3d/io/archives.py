@@ -94,7 +94,9 @@ def _check_members(
         InputError, LimitExceeded: Any of them cannot be trusted.
     """
     if len(infos) > MAX_ARCHIVE_MEMBERS:
-        raise LimitExceeded(f"holds {len(infos):,} members; at most {MAX_ARCHIVE_MEMBERS:,} are unpacked", where=archive)
+        raise LimitExceeded(
+            f"holds {len(infos):,} members; at most {MAX_ARCHIVE_MEMBERS:,} are unpacked", where=archive
+        )
     if sum(len(info.filename) for info in infos) > MAX_ARCHIVE_NAME_BYTES:
         raise LimitExceeded("the names of its members are too long", where=archive)
     found: dict[str, tuple[str, zipfile.ZipInfo]] = {}
@@ -104,13 +106,13 @@ def _check_members(
         name = check_relative_name(info.orig_filename, where=archive)
         mode = info.external_attr >> 16
         if mode and not (stat.S_ISREG(mode) or stat.S_IFMT(mode) == 0):
-            raise InputError(f"the member {ascii(name[:80])} is a link or device", where=archive, remedy=_REMEDY)
+            raise InputError(f"the member {name[:80]!a} is a link or device", where=archive, remedy=_REMEDY)
         if info.flag_bits & _ENCRYPTED or info.compress_type not in _KINDS:
-            raise InputError(f"the member {ascii(name[:80])} is encrypted or packed oddly", where=archive, remedy=_REMEDY)
+            raise InputError(f"the member {name[:80]!a} is encrypted or packed oddly", where=archive, remedy=_REMEDY)
         if _is_noise(name) or PurePosixPath(name).suffix.lower() not in suffixes:
             continue
         if name.casefold() in found:
-            raise InputError(f"the member {ascii(name[:80])} is there twice", where=archive, remedy=_REMEDY)
+            raise InputError(f"the member {name[:80]!a} is there twice", where=archive, remedy=_REMEDY)
         found[name.casefold()] = (name, info)
     if not found:
         kinds = ", ".join(sorted(suffixes))

@@ -50,7 +50,7 @@ class JobList {
       if (!this.cards.has(job.id)) this.cards.set(job.id, new Card(job, (action) => this.act(job.id, action)));
       this.cards.get(job.id).update(job);
       const ended = before.get(job.id) === "running" && job.state !== "running";
-      if (ended && job.run) this.announce(job);
+      if (ended) this.announce(job);
     }
     const kept = new Set(jobs.map((job) => job.id));
     for (const id of [...this.cards.keys()]) if (!kept.has(id)) this.cards.delete(id);

@@ -10,7 +10,7 @@ import { PathTool } from "./tool_path.js";
 import { ViewsTool } from "./tool_views.js";
 import { address } from "./api.js";
 
-const SHOWN = { image: "colour", depth: "depth", normal: "normals", alpha: "opacity", blocks: "blocks", origin: "photographed / grown" };
+const SHOWN = { image: "colour", depth: "depth", normal: "normals", alpha: "opacity", blocks: "blocks", origin: "photographed / grown", before: "before growing" };
 const LIVE_MS = 2500;
 const REST_MS = 160;
 
