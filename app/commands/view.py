@@ -52,7 +52,7 @@ class View:
 def run(command: View, reporter: Reporter) -> int:
     """Serve until interrupted."""
     from app.viewer.guard import DoorSettings, read_passwords
-    from app.viewer.server import Services, make_app, serve
+    from app.viewer.server import Services, listen, make_app, make_server
     from app.viewer.workspace import Workspace
 
     passwords = {} if command.auth_file is None else read_passwords(command.auth_file)
@@ -62,7 +62,9 @@ def run(command: View, reporter: Reporter) -> int:
     try:
         door = DoorSettings(passwords=passwords, only_loopback=command.host in LOOPBACK)
         app = make_app(services, door, chosen=chosen)
-        serve(app, command.host, command.port, lambda port: print(describe(command, port), flush=True))
+        with listen(command.host, command.port) as listening:
+            print(describe(command, listening.getsockname()[1]), flush=True)
+            make_server(app).run(sockets=[listening])
     finally:
         services.jobs.close()
     return ExitCode.DONE

@@ -1,5 +1,6 @@
 """Owns the page: its look, its tabs, and how Gradio is mounted with its doors shut."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import gradio as gr
@@ -66,7 +67,7 @@ def make_page(services: "Services", chosen: str | None) -> gr.Blocks:
         lists = [runs, captures, sources]
         page.load(lambda: look(services, chosen), outputs=lists, api_visibility="private")
         refresh.click(
-            lambda *values: look_again(services, *values),
+            partial(look_again, services),
             lists,
             lists,
             api_visibility="private",

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,14 +83,12 @@ def gradio_environment(workspace: Workspace) -> dict[str, str]:
     return {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(uploads), "GRADIO_RUN_HISTORY": "False"}
 
 
-def serve(app: FastAPI, host: str, port: int, ready: Callable[[int], None]) -> None:
-    """Answer until interrupted.
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that browsers can come to.
 
     Args:
-        app: What answers.
         host: Address.
         port: 0 takes one that is free.
-        ready: Told the port as soon as a browser may come.
 
     Raises:
         InputError: The port is taken, or the address is not this machine's.
@@ -104,9 +102,15 @@ def serve(app: FastAPI, host: str, port: int, ready: Callable[[int], None]) -> N
         listening.close()
         remedy = "choose another --port, or 0 for any that is free"
         raise InputError(f"{host}:{port} cannot be used ({error.strerror})", remedy=remedy) from error
-    ready(listening.getsockname()[1])
-    config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_keep_alive=30)
-    uvicorn.Server(config).run(sockets=[listening])
+    return listening
+
+
+def make_server(app: FastAPI) -> uvicorn.Server:
+    """What answers; `run(sockets=[...])` does so until it is interrupted."""
+    config = uvicorn.Config(
+        app, log_level="warning", server_header=False, timeout_keep_alive=30, timeout_graceful_shutdown=3
+    )
+    return uvicorn.Server(config)
 
 
 def _lifespan(services: Services) -> Any:

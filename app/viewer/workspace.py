@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,9 @@ from scene3d.limits import IMAGE_SUFFIXES
 
 PRIVATE = ".scene3d"
 MAX_DEPTH = 3
+MIN_PHOTOS = 3
+"""A folder with fewer pictures in it and no poses is no capture."""
+
 MAX_FOLDERS = 4000
 KEPT_FOR_S = 2.0
 """So long one look at the disk serves every question about it."""
@@ -195,7 +199,8 @@ def _is_capture(folder: Path) -> bool:
         return True
     try:
         with os.scandir(folder) as entries:
-            return any(Path(each.name).suffix.lower() in IMAGE_SUFFIXES for each in entries if each.is_file())
+            photos = (each for each in entries if Path(each.name).suffix.lower() in IMAGE_SUFFIXES and each.is_file())
+            return len(list(islice(photos, MIN_PHOTOS))) == MIN_PHOTOS
     except OSError:
         return False
 
