@@ -81,6 +81,8 @@ class Door:
 
         async def send_on(message: Message) -> None:
             nonlocal begun
+            if body.refusal is not None and not begun:
+                return  # whatever the application makes of the cut body, the person hears the reason
             if message["type"] == "http.response.start":
                 begun = True
                 message["headers"] = [*message.get("headers", []), *_added_headers(message)]
@@ -88,11 +90,12 @@ class Door:
 
         try:
             await self._app(scope, body.receive, send_on)
-        except _TooLarge as error:
+        except _TooLarge:
             if begun:
                 raise
-            await _refusal(413, str(error))(scope, body.receive, send)
         finally:
+            if body.refusal is not None and not begun:
+                await _refusal(413, body.refusal)(scope, body.receive, send)
             body.close()
 
     def _refuse(self, scope: Scope, headers: Headers) -> Response | None:
@@ -171,16 +174,24 @@ class _CountedBody:
         self._receive = receive
         self._quota = quota
         self._count = 0
+        self.refusal: str | None = None
 
     async def receive(self) -> Message:
         message = await self._receive()
         count = len(message.get("body", b""))
+        try:
+            self._take(count)
+        except _TooLarge as error:
+            self.refusal = str(error)
+            raise
+        self._count += count
+        return message
+
+    def _take(self, count: int) -> None:
         if self._quota is not None:
             self._quota.take(count)
         elif self._count + count > MAX_BODY_BYTES:
             raise _TooLarge(f"at most {MAX_BODY_BYTES:,} bytes are accepted here")
-        self._count += count
-        return message
 
     def close(self) -> None:
         if self._quota is not None:

@@ -1,5 +1,6 @@
 """Owns the page: its look, its tabs, and how Gradio is mounted with its doors shut."""
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -100,6 +101,19 @@ def choose_run(services: "Services", chosen: str | None) -> gr.Dropdown:
 
 def mount_page(app: FastAPI, services: "Services", *, chosen: str | None) -> FastAPI:
     """Put the page at the root of an application."""
+
+    async def mount() -> FastAPI:
+        return _mount(app, services, chosen)
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        # Outside a loop Gradio makes several of its own and leaves them open.
+        return asyncio.run(mount())
+    return _mount(app, services, chosen)
+
+
+def _mount(app: FastAPI, services: "Services", chosen: str | None) -> FastAPI:
     from app.viewer.server import MAX_UPLOAD_FILE_BYTES
 
     return gr.mount_gradio_app(
