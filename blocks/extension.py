@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,8 +12,10 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 
 from blocks.extension_border import Canvas, fuse_border, make_canvas, make_terrain, paste
+from blocks.extension_figures import measure_coverage, measure_seam
 from blocks.extension_gaussians import NewGaussians, make_new_gaussians
 from blocks.extension_grid import ExtensionGrid, choose_cells, find_grid, make_grid
+from blocks.extension_pictures import draw_pictures
 from blocks.extension_settings import ExtendSettings, GridCell
 from blocks.extension_store import (
     ExtensionRecord,
@@ -23,6 +25,7 @@ from blocks.extension_store import (
     extension_folder,
     list_extensions,
     next_id,
+    read_manifest,
     read_photographed,
     save_extension,
     undo_extension,
@@ -32,11 +35,14 @@ from scene3d.cameras.camera import Camera
 from scene3d.data.reading import read_capture
 from scene3d.errors import InputError
 from scene3d.events import EventLog, Quiet, Reporter, Tee
+from scene3d.exporting import read_scene
+from scene3d.gaussians.gaussians import Gaussians
 from scene3d.generation.generator import Generator
 from scene3d.generation.grow_settings import GrowSettings
 from scene3d.generation.layout import UNSPECIFIED, fit_layout, read_layout
 from scene3d.generation.spec import GeneratorSpec
 from scene3d.geometry.voxels import VoxelField
+from scene3d.io.atomic import make_folder
 from scene3d.training.run_folder import RunFolder, read_run
 
 __all__ = [
@@ -86,6 +92,8 @@ class ExtensionResult:
     num_gaussians: int
     seconds: float
     folder: Path
+    record: Mapping[str, Any]
+    """All of `extension.json`."""
 
 
 def extend_run(
@@ -99,7 +107,7 @@ def extend_run(
     """Grow a finished run: new cells continue what it shows, and `merged/scene.ply` gets their Gaussians at its end.
 
     What photographs show stays: known voxels keep their values, photographed Gaussians their bytes, and of the new
-    ones those are left out that any photograph would show.
+    ones those are left out that would change what photographs show well (see `ExtendSettings.keep`).
 
     Args:
         run: Finished, in one piece or in blocks.
@@ -121,8 +129,8 @@ def extend_run(
         spec = grower.spec
         grid = make_grid(run, scene, edge_m=settings.edge_m, stride_share=spec.stride_voxels / spec.block_voxels)
         cells = choose_cells(grid, settings)
-        canvas = make_canvas(grid, cells, spec, make_terrain(scene.gaussians, grid))
         cameras = read_cameras(run, scene, capture_folder)
+        canvas = make_canvas(grid, cells, spec, make_terrain(scene.gaussians, cameras, grid))
         known = find_known(run, scene, canvas, cameras, reporter)
         filled = grower.grow(
             known,
@@ -131,13 +139,32 @@ def extend_run(
             layout=_place_layout(settings, canvas, spec),
             reporter=reporter,
         )
-        extension_id = next_id(run)
-        new = make_new_gaussians(known, filled, canvas, scene.gaussians, cameras, seed=settings.seed, reporter=reporter)
+        new = make_new_gaussians(
+            known,
+            filled,
+            canvas,
+            scene.gaussians,
+            cameras,
+            seed=settings.seed,
+            keep=settings.keep,
+            reporter=reporter,
+        )
         if len(new.gaussians) == 0:
             raise InputError("these cells hold nothing new", where=run.root, remedy="choose cells farther outside")
-        facts = _collect_facts(settings, canvas, cells, grower, new) | {"seconds": time.monotonic() - began_s}
+        before = read_scene(run.merged_scene, read_manifest(run))
+        after = Gaussians.concatenate([before, new.gaussians])
+        facts = _collect_facts(settings, canvas, cells, grower, new)
+        facts |= {
+            "seam": measure_seam(known, filled, new.color_pairs),
+            "coverage": measure_coverage(after, canvas, known, filled, reporter=reporter),
+        }
+        extension_id = next_id(run)
+        folder = extension_folder(run, extension_id)
+        make_folder(folder)
+        save_territory(folder, filled, known)
+        draw_pictures(folder, canvas, cells, before, after, cameras)
+        facts["seconds"] = time.monotonic() - began_s
         record = save_extension(run, extension_id, new.gaussians, facts, scene)
-        save_territory(record.folder, filled, known)
         compose_scene(run, [*active_extensions(run), record])
     seconds = time.monotonic() - began_s
     logger.info("extension %s: %d Gaussians in %d cells, %.1f s", extension_id, len(new.gaussians), len(cells), seconds)
@@ -146,7 +173,8 @@ def extend_run(
         cells=cells,
         num_gaussians=len(new.gaussians),
         seconds=seconds,
-        folder=extension_folder(run, extension_id),
+        folder=folder,
+        record=record.record,
     )
 
 

@@ -8,9 +8,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.ndimage import map_coordinates
 
-from blocks.extension_grid import ExtensionGrid
+from blocks.audit_views import back_project
+from blocks.extension_grid import BINS_PER_EDGE, ExtensionGrid
 from blocks.extension_settings import GridCell
 from scene3d.cameras.camera import Camera
+from scene3d.errors import InputError
 from scene3d.events import Quiet, Reporter
 from scene3d.fusion.depth_views import render_depth_view
 from scene3d.fusion.tsdf import VoxelBox, fuse_depth_views
@@ -25,6 +27,8 @@ PIXELS_PER_VOXEL = 1.5
 """So many pixels show a voxel at the middle of the scene."""
 
 MAX_SIDE_PX = 800
+TERRAIN_SIDE_PX = 160
+MIN_GROUND_POINTS = 200
 _QUIET = Quiet()
 
 
@@ -73,15 +77,28 @@ class Canvas:
         return np.concatenate([level, directions[:, 2:]], axis=1)
 
 
-def make_terrain(gaussians: Gaussians, grid: ExtensionGrid) -> Terrain:
-    """The ground below what was photographed, in the grid's frame."""
-    solid = gaussians.select((gaussians.opacities > 0.5) & (gaussians.scales.amax(1) < 0.25 * grid.cell_edge))
-    points = solid.means.double().numpy()
-    uv, hull = grid.frame.from_world(points), grid.frame.from_world(grid.footprint)
+def make_terrain(gaussians: Gaussians, cameras: Sequence[Camera], grid: ExtensionGrid) -> Terrain:
+    """The ground below what was photographed, in the grid's frame; the same whichever cells grow.
+
+    Args:
+        gaussians: Photographed ones only, in the world frame.
+        cameras: Of the photographs.
+        grid: Whose frame.
+    """
+    hull = grid.frame.from_world(grid.footprint)
     low, high = hull.min(0), hull.max(0)
-    inside = ((uv >= low) & (uv <= high)).all(axis=1)
-    ground = np.concatenate([uv, points[:, 2:]], axis=1)[inside]
-    return fit_terrain(ground, hull, bin_size=grid.cell_edge / 6, fade=grid.cell_edge)
+    ground = [np.zeros((0, 3))]
+    for camera in cameras[:: max(1, -(-len(cameras) // MAX_VIEWS))]:
+        small = camera.scaled(min(1.0, TERRAIN_SIDE_PX / max(camera.width, camera.height)))
+        view = render_depth_view(gaussians, small, grid.cell_edge / BINS_PER_EDGE)
+        points = back_project(view.depth, small)[view.depth.numpy() > 0]
+        uv = grid.frame.from_world(points)
+        inside = ((uv >= low) & (uv <= high)).all(axis=1)
+        ground.append(np.concatenate([uv, points[:, 2:]], axis=1)[inside])
+    points = np.concatenate(ground)
+    if len(points) < MIN_GROUND_POINTS:
+        raise InputError("the photographs show too little solid ground to grow from")
+    return fit_terrain(points, hull, bin_size=grid.cell_edge / 6, fade=grid.cell_edge)
 
 
 def make_canvas(grid: ExtensionGrid, cells: Sequence[GridCell], spec: BlockShape, terrain: Terrain) -> Canvas:

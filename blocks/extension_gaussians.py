@@ -1,16 +1,18 @@
 """Owns making Gaussians of new territory: its surface, colours that match, and none that a photograph would show."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
 from blocks.extension_border import Canvas
+from blocks.extension_figures import ColorPairs
+from blocks.extension_settings import Kept
+from blocks.old_views import keep_photographs
 from scene3d.cameras.camera import Camera
 from scene3d.events import Reporter
 from scene3d.gaussians.gaussians import Gaussians
@@ -18,7 +20,6 @@ from scene3d.gaussians.surface_sampling import SurfaceSamples, make_flat_gaussia
 from scene3d.geometry.isosurface import extract_mesh
 from scene3d.geometry.mesh import TriangleMesh
 from scene3d.geometry.voxels import VoxelField
-from scene3d.render import max_blending_weights
 from scene3d.seeding import make_numpy_generator
 
 FINEST_SHARE, COARSEST_SHARE = 1 / 256, 1 / 48
@@ -33,14 +34,9 @@ BAND = (0.25, 0.75)
 MATCH_REACH_VOXELS = 3.0
 """New surface this near to what is known is matched to it."""
 
+MIN_PAIRS = 20
 MATCH_RIDGE = 0.05
 """How strongly the colour map holds on to leaving colours as they are, per pair."""
-
-MAX_WEIGHT = 0.004
-"""New Gaussians that enter any pixel of a photograph's view with more are left out: the photograph shows otherwise."""
-
-CHECKED_SIDE_PX = 640
-"""Photographs' views are looked at no larger than this for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,6 +48,9 @@ class NewGaussians:
 
     mesh: TriangleMesh
     """Surface of the new territory, in the canvas' frame."""
+
+    color_pairs: ColorPairs
+    """New colours at the border and the known ones beside them."""
 
     facts: dict[str, Any]
     """Counts and figures for the record."""
@@ -65,6 +64,7 @@ def make_new_gaussians(
     cameras: Sequence[Camera],
     *,
     seed: int,
+    keep: Kept,
     reporter: Reporter,
 ) -> NewGaussians:
     """Gaussians of the surface where a canvas was not known before.
@@ -76,28 +76,31 @@ def make_new_gaussians(
         scene: The photographed Gaussians, world frame.
         cameras: Of the photographs.
         seed: Of the samples.
+        keep: What of the photographs must not change.
         reporter: Hears of the progress.
     """
     generator = make_numpy_generator(seed, "surface samples")
     mesh = extract_mesh(filled)
     share = known_share(known, mesh.vertices)
     new_mesh = _keep_faces(mesh, (share[mesh.faces] < BAND[1]).any(axis=1))
-    matrix, num_pairs = match_colors(mesh, share, canvas.box.voxel_size)
+    matrix, color_pairs = match_colors(mesh, share, canvas.box.voxel_size)
     if new_mesh.colors is not None:
         new_mesh = replace(new_mesh, colors=apply_color_map(matrix, new_mesh.colors))
     spacing = find_spacing(scene, canvas)
     samples = sample_surface(new_mesh, spacing, generator=generator)
     samples = samples.select(_dither(known_share(known, samples.points), generator))
     gaussians = make_flat_gaussians(_lifted(samples, canvas), sh_degree=scene.sh_degree)
-    hidden = find_hidden(gaussians, scene, cameras, reporter)
+    kept, old_views = keep_photographs(scene, gaussians, cameras, keep, reporter=reporter)
     facts = {
         "spacing": spacing,
         "color_map": matrix.tolist(),
-        "num_color_pairs": num_pairs,
+        "num_color_pairs": len(color_pairs[0]),
         "num_samples": len(gaussians),
-        "num_in_photographs": int((~hidden).sum()),
+        "num_in_photographs": int((~kept).sum()),
+        "keep": keep,
+        "old_views": asdict(old_views),
     }
-    return NewGaussians(gaussians=gaussians.select(hidden), mesh=new_mesh, facts=facts)
+    return NewGaussians(gaussians=gaussians.select(kept), mesh=new_mesh, color_pairs=color_pairs, facts=facts)
 
 
 def known_share(known: VoxelField, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
@@ -122,48 +125,38 @@ def find_spacing(scene: Gaussians, canvas: Canvas) -> float:
 
 def match_colors(
     mesh: TriangleMesh, share: Float[np.ndarray, "v"], voxel_size: float
-) -> tuple[Float[np.ndarray, "3 4"], int]:
+) -> tuple[Float[np.ndarray, "3 4"], ColorPairs]:
     """The affine map of colours that makes new surface at the border look like the known surface beside it.
 
     Closed form: least squares over pairs of a new vertex and the nearest known one, held back towards the identity.
 
+    Args:
+        mesh: Surface of known and new.
+        share: How much of what surrounds each vertex was known.
+        voxel_size: World units.
+
     Returns:
-        The map and the number of pairs.
+        The map, and the colours of the pairs, the new ones mapped already.
     """
-    identity = np.eye(3, 4)
+    identity, nothing = np.eye(3, 4), np.zeros((0, 3))
     new, old = np.flatnonzero(share < 0.5), np.flatnonzero(share >= 0.5)
     if mesh.colors is None or len(new) == 0 or len(old) == 0:
-        return identity, 0
+        return identity, (nothing, nothing)
     reach = MATCH_REACH_VOXELS * voxel_size
     gaps, rows = cKDTree(mesh.vertices[old]).query(mesh.vertices[new], distance_upper_bound=reach)
     paired = np.isfinite(gaps)
-    if paired.sum() < 20:
-        return identity, int(paired.sum())
-    source = np.concatenate([mesh.colors[new[paired]], np.ones((paired.sum(), 1))], axis=1)
-    target = mesh.colors[old[rows[paired]]]
+    source, target = mesh.colors[new[paired]], mesh.colors[old[rows[paired]]]
+    if len(source) < MIN_PAIRS:
+        return identity, (source, target)
+    terms = np.concatenate([source, np.ones((len(source), 1))], axis=1)
     ridge = MATCH_RIDGE * len(source) * np.diag([1.0, 1.0, 1.0, 0.1])
-    matrix = np.linalg.solve(source.T @ source + ridge, source.T @ target + ridge @ identity.T).T
-    return matrix, int(paired.sum())
+    matrix = np.linalg.solve(terms.T @ terms + ridge, terms.T @ target + ridge @ identity.T).T
+    return matrix, (apply_color_map(matrix, source), target)
 
 
 def apply_color_map(matrix: Float[np.ndarray, "3 4"], colors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     """Colours through an affine map, kept in 0 to 1."""
     return np.clip(colors @ matrix[:, :3].T + matrix[:, 3], 0.0, 1.0)
-
-
-def find_hidden(
-    gaussians: Gaussians, scene: Gaussians, cameras: Sequence[Camera], reporter: Reporter
-) -> Bool[torch.Tensor, "n"]:
-    """Which new Gaussians no photograph would show."""
-    together = Gaussians.concatenate([scene, gaussians])
-    largest = torch.zeros(len(gaussians))
-    reporter.start("check", len(cameras))
-    for step, camera in enumerate(cameras):
-        camera = camera.scaled(min(1.0, CHECKED_SIDE_PX / max(camera.width, camera.height)))
-        largest = torch.maximum(largest, max_blending_weights(together, [camera])[len(scene) :])
-        reporter.advance("check", step + 1)
-    reporter.finish("check")
-    return largest <= MAX_WEIGHT
 
 
 def _keep_faces(mesh: TriangleMesh, kept: Bool[np.ndarray, "f"]) -> TriangleMesh:

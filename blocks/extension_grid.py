@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from blocks.cells import GroundFrame
 from blocks.extension_settings import ExtendSettings, GridCell
 from blocks.extension_store import PhotographedScene, active_extensions, read_photographed
-from blocks.region import find_region
+from blocks.region import Region, find_region
 from scene3d.errors import InputError, SettingsError
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.geometry.similarity import Similarity
@@ -120,12 +120,13 @@ def make_grid(
         edge = edge_m * scene.world_from_capture.scale
     if edge < 1e-3 * region.radius:
         raise SettingsError(f"a cell of {edge_m} is far too small for this scene")
-    stride, (low_u, low_v) = stride_share * edge, region.rectangle.low
+    frame, (half_u, half_v) = _upright(region)
+    stride, low_u, low_v = stride_share * edge, -half_u, -half_v
     evidence = scene.gaussians.select(
         (scene.gaussians.opacities > MIN_OPACITY) & (scene.gaussians.scales.amax(1) < MAX_SCALE_SHARE * edge)
     )
-    covered = _Coverage(region.frame.from_world(evidence.means.double().numpy()), edge / BINS_PER_EDGE)
-    last = np.ceil((np.array(region.rectangle.high) - region.rectangle.low) / stride).astype(int)
+    covered = _Coverage(frame.from_world(evidence.means.double().numpy()), edge / BINS_PER_EDGE)
+    last = np.ceil(2 * np.array([half_u, half_v]) / stride).astype(int)
     photographed = tuple(
         (i, j)
         for i in range(int(last[0]) + 1)
@@ -143,7 +144,7 @@ def make_grid(
         for cell in extension.cells
     )
     return ExtensionGrid(
-        frame=region.frame,
+        frame=frame,
         origin=(low_u, low_v),
         cell_edge=edge,
         stride=stride,
@@ -172,6 +173,14 @@ def choose_cells(grid: ExtensionGrid, settings: ExtendSettings) -> tuple[GridCel
     if not cells:
         raise SettingsError(f"there is no cell to the {settings.toward}")
     return cells
+
+
+def _upright(region: Region) -> tuple[GroundFrame, tuple[float, float]]:
+    """The region's frame turned by quarters so that u runs rather east and v rather north, and half its sides."""
+    quarters = round(region.frame.angle_rad / (np.pi / 2))
+    u, v = region.rectangle.high
+    frame = GroundFrame(center=region.frame.center, angle_rad=region.frame.angle_rad - quarters * np.pi / 2)
+    return frame, (v, u) if quarters % 2 else (u, v)
 
 
 @dataclass(slots=True, eq=False, init=False)

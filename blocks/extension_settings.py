@@ -6,7 +6,10 @@ from typing import Literal
 
 from scene3d.errors import SettingsError
 
+MAX_RINGS = 8
+
 Direction = Literal["north", "east", "south", "west"]
+Kept = Literal["surfaces", "views"]
 GridCell = tuple[int, int]
 """Number of a cell along the grid's two axes."""
 
@@ -37,6 +40,10 @@ class ExtendSettings:
     """Edge of a cell in the capture's units (metres where it is georeferenced); a quarter of the short side of what
     was photographed if not given."""
 
+    keep: Kept = "surfaces"
+    """What of the photographs nothing new may change. surfaces: every surface that they show well; fog at the border of
+    the scene may be grown over. views: every pixel of them, so that gaps stay where they show fog."""
+
     generator: Path | None = None
     """Folder of a generator that was trained by oneself; the packaged one if not given."""
 
@@ -51,6 +58,3 @@ class ExtendSettings:
             raise SettingsError("--cells says already where to grow", remedy="leave out --rings and --toward")
         if self.cells is None and not self.rings and self.toward is None:
             raise SettingsError("nothing says where to grow", remedy="give --rings, --toward or --cells")
-
-
-MAX_RINGS = 8

@@ -51,8 +51,8 @@ def _distances(
     corners = mesh.vertices[mesh.faces]
     tree = cKDTree(corners.mean(axis=1))
     reach = field.truncation + 2 * field.voxel_size
-    distance = np.full(field.shape, field.truncation)
-    colors = np.zeros((*field.shape, 3))
+    distance = np.full(field.shape, field.truncation, np.float32)
+    colors = np.zeros((*field.shape, 3), np.float32)
     voxels = np.argwhere(field.known)
     assert mesh.colors is not None, "extracted meshes have colours"
     for start in range(0, len(voxels), _ROWS_AT_ONCE):

@@ -5,15 +5,16 @@ After Curless and Levoy 1996, with the distance measured across the surface inst
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from scene3d.errors import InputError, LimitExceeded
 from scene3d.events import Quiet, Reporter
-from scene3d.fusion.depth_views import DepthView
+from scene3d.fusion.depth_views import DepthView, camera_rays
 from scene3d.fusion.redistancing import paint_nearest, redistance
 from scene3d.geometry.voxels import VoxelField
 from scene3d.limits import MAX_VOXELS
@@ -52,7 +53,12 @@ class VoxelBox:
 
 
 def fuse_depth_views(
-    views: Sequence[DepthView], box: VoxelBox, *, lift: Lift | None = None, reporter: Reporter = _QUIET
+    views: Sequence[DepthView],
+    box: VoxelBox,
+    *,
+    lift: Lift | None = None,
+    near_surfaces: bool = False,
+    reporter: Reporter = _QUIET,
 ) -> VoxelField:
     """The signed distance field that several views agree on, with exact distances near the surface.
 
@@ -63,6 +69,7 @@ def fuse_depth_views(
         views: Of one scene, in its world.
         box: Voxels, in the world or in a frame of its own.
         lift: World coordinates of the box's points, if the frame is its own; nearly rigid.
+        near_surfaces: Leave the voxels unknown that lie bricks away from every surface: a mesh does not need them.
         reporter: Hears of the progress.
     """
     sdf = np.full(box.shape, box.truncation, np.float32)
@@ -70,6 +77,9 @@ def fuse_depth_views(
     known = np.zeros(box.shape, bool)
     colored = np.zeros(box.shape, bool)
     bricks = list(_bricks(box.shape))
+    if near_surfaces:
+        taken = _bricks_with_surface(views, box)
+        bricks = [brick for brick in bricks if taken[tuple(part.start // BRICK for part in brick)]]
     reporter.start("fuse", len(bricks))
     for step, brick in enumerate(bricks):
         sums = _fuse_brick(views, box, brick, lift)
@@ -108,6 +118,27 @@ def _bricks(shape: tuple[int, int, int]) -> Iterator[tuple[slice, slice, slice]]
                 low = (x, y, z)
                 first, second, third = (slice(a, min(a + BRICK, count)) for a, count in zip(low, shape, strict=True))
                 yield first, second, third
+
+
+def view_points(view: DepthView) -> Float[np.ndarray, "n 3"]:
+    """World points of the pixels whose depth is trusted."""
+    rays = camera_rays(view.camera).double()
+    trusted = view.depth > 0
+    points = (rays[trusted] * view.depth[trusted].double()[:, None]).numpy()
+    return np.asarray(points @ view.camera.cam_from_world[:3, :3] + view.camera.center)
+
+
+def _bricks_with_surface(views: Sequence[DepthView], box: VoxelBox) -> Bool[np.ndarray, "x y z"]:
+    """Which bricks hold a point that a view sees, or lie within the truncation of one."""
+    counts = -(-np.array(box.shape) // BRICK)
+    taken = np.zeros(counts, bool)
+    for view in views:
+        places = (view_points(view) - box.origin) / box.voxel_size
+        for shift in product((-1, 1), repeat=3):
+            moved = np.floor((places + np.array(shift) * box.truncation / box.voxel_size) / BRICK).astype(int)
+            inside = ((moved >= 0) & (moved < counts)).all(axis=1)
+            taken[tuple(moved[inside].T)] = True
+    return taken
 
 
 def _fuse_brick(

@@ -13,6 +13,9 @@ from scene3d.gaussians.gaussians import SH_C0, Gaussians, resize_sh
 from scene3d.geometry.mesh import TriangleMesh
 from scene3d.limits import MAX_POINTS
 
+DISK = 0.77
+"""No two samples are closer than this, in units of the spacing; filled up, there is about one for each square of it."""
+
 IN_PLANE = 0.7
 """Deviation along the surface in units of the spacing: at 0.6 the surface shows holes, at 0.8 it is blurred more."""
 
@@ -27,7 +30,7 @@ OPACITY = 0.95
 FINEST = 0.5
 """At sharp edges samples lie so much closer, at most."""
 
-_CANDIDATES = (1.5, 2.0, 3.0, 4.0, 4.0, 6.0, 6.0, 8.0)
+_CANDIDATES = (1.0, 1.0, 2.0, 2.0, 4.0, 4.0, 8.0)
 """Darts of each round, for every sample that an even spread would have: later ones find the last gaps."""
 
 _NEIGHBOURS = 12
@@ -43,7 +46,7 @@ class SurfaceSamples:
 
     colors: Float[np.ndarray, "n 3"]
     spacing: Float[np.ndarray, "n"]
-    """Least distance to the neighbours, world units: smaller where the surface is curved."""
+    """Root of the area for each, world units: smaller where the surface is curved."""
 
     def __len__(self) -> int:
         return len(self.points)
@@ -56,14 +59,14 @@ class SurfaceSamples:
 
 
 def sample_surface(mesh: TriangleMesh, spacing: float, *, generator: np.random.Generator) -> SurfaceSamples:
-    """A maximal Poisson-disk sample (Cook 1986): no two samples are closer than the spacing, and no room is left.
+    """A maximal Poisson-disk sample (Cook 1986): no two samples are closer than `DISK`, and no room is left.
 
     Of two samples that face different ways neither crowds the other out, so that both sides of a thin wall and both
     sides of an edge are covered. Where the surface is curved the spacing shrinks, down to `FINEST` of it.
 
     Args:
         mesh: Any; triangles without area are not hit.
-        spacing: Least distance between two samples on a plane, world units.
+        spacing: Root of the area for each sample on a plane, world units.
         generator: Source of all randomness.
 
     Raises:
@@ -180,8 +183,8 @@ def _fineness(mesh: TriangleMesh, normals: Float[np.ndarray, "v 3"], spacing: fl
 
 
 def _features(samples: SurfaceSamples, spacing: float) -> Float[np.ndarray, "n 6"]:
-    """Places and normals in one space: what faces the other way is two spacings off."""
-    return np.concatenate([samples.points, spacing * samples.normals], axis=1)
+    """Places and normals in one space, in units of the disk: what faces the other way is two disks off."""
+    return np.concatenate([samples.points / (DISK * spacing), samples.normals], axis=1)
 
 
 def _crowded(darts: SurfaceSamples, taken: SurfaceSamples, spacing: float) -> Bool[np.ndarray, "n"]:
@@ -190,10 +193,10 @@ def _crowded(darts: SurfaceSamples, taken: SurfaceSamples, spacing: float) -> Bo
         return np.zeros(len(darts), bool)
     count = min(_NEIGHBOURS, len(taken))
     tree = cKDTree(_features(taken, spacing))
-    gaps, rows = tree.query(_features(darts, spacing), k=count, distance_upper_bound=spacing)
+    gaps, rows = tree.query(_features(darts, spacing), k=count, distance_upper_bound=1.0)
     gaps, rows = gaps.reshape(-1, count), rows.reshape(-1, count)
-    reach = np.append(taken.spacing, 0.0)[rows]
-    return np.asarray((gaps < np.minimum(reach, darts.spacing[:, None])).any(axis=1))
+    reach = np.append(taken.spacing, 0.0)[rows] / spacing
+    return np.asarray((gaps < np.minimum(reach, darts.spacing[:, None] / spacing)).any(axis=1))
 
 
 def _thin_out(darts: SurfaceSamples, spacing: float) -> Int[np.ndarray, "m"]:
@@ -201,9 +204,9 @@ def _thin_out(darts: SurfaceSamples, spacing: float) -> Int[np.ndarray, "m"]:
     if len(darts) == 0:
         return np.zeros(0, np.int64)
     features = _features(darts, spacing)
-    pairs = cKDTree(features).query_pairs(spacing, output_type="ndarray")
+    pairs = cKDTree(features).query_pairs(1.0, output_type="ndarray")
     gaps = np.linalg.norm(features[pairs[:, 0]] - features[pairs[:, 1]], axis=1)
-    pairs = pairs[gaps < np.minimum(darts.spacing[pairs[:, 0]], darts.spacing[pairs[:, 1]])]
+    pairs = pairs[gaps < np.minimum(darts.spacing[pairs[:, 0]], darts.spacing[pairs[:, 1]]) / spacing]
     # Darts come in random order, so that their numbers are their priorities: a dart stays when all earlier ones near
     # it are out, and is out when one of them stays. Whole generations are decided at once.
     undecided = np.ones(len(darts), bool)
