@@ -83,7 +83,8 @@ def make_router(workspace: Workspace, stages: Stages, jobs: Jobs) -> APIRouter:
     def grow(run_id: str, wish: Wish) -> dict[str, Any]:
         stage = _finished(stages.get(workspace.find_run(run_id)))
         words = ["extend", str(stage.run.root), "--seed", str(wish.seed), "--steps", str(wish.steps)]
-        words += ["--cells", *(f"{number}" for cell in wish.cells for number in cell)]
+        # One word, because a cell may begin with a minus.
+        words.append("--cells=" + " ".join(f"{i},{j}" for i, j in wish.cells))
         layout = save_layout(workspace, stage, wish)
         words += [] if layout is None else ["--layout", str(layout)]
         count = f"{len(wish.cells)} cell{'s' * (len(wish.cells) != 1)}"
@@ -93,7 +94,7 @@ def make_router(workspace: Workspace, stages: Stages, jobs: Jobs) -> APIRouter:
     @router.post("/scene3d-api/runs/{run_id}/extension/undo")
     def undo(run_id: str, wish: Undo) -> dict[str, Any]:
         stage = _finished(stages.get(workspace.find_run(run_id)))
-        words = ["extend", str(stage.run.root), "--undo", wish.id or "last"]
+        words = ["extend", str(stage.run.root), "--undo", *([] if wish.id is None else [wish.id])]
         job = jobs.submit("undo", f"Undo growth of {stage.run.name}", words, run=stage.run.id, root=stage.run.root)
         return {"job": job.id, "title": job.title}
 

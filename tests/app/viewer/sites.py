@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from app.viewer.guard import DoorSettings
@@ -15,6 +16,14 @@ from app.viewer.workspace import Workspace
 from scene3d.cameras.camera import Camera
 from scene3d.gaussians.gaussians import SH_C0, Gaussians
 from scene3d.io.ply import write_gaussians_ply
+
+PAGE_MARKS = [
+    pytest.mark.timeout(300),
+    pytest.mark.xdist_group("chromium"),
+    # Gradio asks pandas for an option that pandas is about to drop.
+    pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"),
+]
+"""Of every test with a server: one at a time, with the time a crowded machine takes."""
 
 RED = (0.85, 0.1, 0.1)
 SPHERE_COUNT = 2000

@@ -10,9 +10,9 @@ import pytest
 from app.viewer.guard import MAX_BODY_BYTES, DoorSettings, read_passwords
 from app.viewer.server import MAX_UPLOAD_FILE_BYTES
 from scene3d.errors import InputError
-from tests.app.viewer.sites import open_site, write_sphere
+from tests.app.viewer.sites import PAGE_MARKS, open_site, write_sphere
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("chromium")]
+pytestmark = PAGE_MARKS
 
 MARKUP = '<img src=x onerror="window.harmed=1">'
 

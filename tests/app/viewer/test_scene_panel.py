@@ -8,11 +8,11 @@ from PIL import Image
 
 from scene3d.io.ply import read_gaussians_ply
 from tests.app.viewer.browsers import browser, open_page
-from tests.app.viewer.sites import make_sphere, open_site, write_sphere
+from tests.app.viewer.sites import PAGE_MARKS, make_sphere, open_site, write_sphere
 
 __all__ = ["browser"]
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("chromium")]
+pytestmark = PAGE_MARKS
 
 FRONT = {"position": [0, -4, 0], "rotation": [np.sqrt(0.5), -np.sqrt(0.5), 0, 0], "fov": 45}
 """Looks along +y with +z upwards in the picture."""
