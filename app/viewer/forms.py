@@ -69,7 +69,7 @@ def read_docs(cls: type) -> dict[str, str]:
 
 def make_component(field: FormField) -> gr.components.Component:
     """The component for one setting, its docstring below the name."""
-    common = {"label": field.label, "info": field.help}
+    common: dict[str, Any] = {"label": field.label, "info": field.help}
     if field.kind == "bool":
         return gr.Checkbox(value=field.default, **common)
     if field.kind == "choice":

@@ -19,6 +19,8 @@ HEAD = """
 <meta name="color-scheme" content="light dark">
 """
 SELECT_RUN = "(run) => { const page = (window.scene3d = window.scene3d || {}); page.wanted = run; page.select?.(run); }"
+SHOWN_RUN = "(run, ...others) => [window.scene3d?.page?.run ?? run, ...others]"
+SWITCH_THEME = "() => { document.body.classList.toggle('dark'); }"
 CSS = """
 .gradio-container { max-width: 1560px !important; padding: 14px 22px !important; }
 .s3-top { align-items: end; flex-wrap: nowrap; gap: 18px; }
@@ -49,7 +51,10 @@ def make_page(services: "Services", chosen: str | None) -> gr.Blocks:
     with gr.Blocks(title="scene3d", analytics_enabled=False, delete_cache=(600, 86_400)) as page:
         with gr.Row(elem_classes="s3-top"):
             gr.HTML("<h1>scene3d</h1>", elem_classes="s3-title")
-            runs = gr.Dropdown([], label="Run", show_label=False, container=False, elem_id="s3-run")
+            runs = gr.Dropdown(
+                [], label="Run", show_label=False, container=False, elem_id="s3-run", allow_custom_value=True
+            )
+            gr.Button("Dark", elem_id="s3-dark", size="sm", scale=0, min_width=70).click(None, js=SWITCH_THEME)
         with gr.Tabs(elem_id="s3-tabs"):
             with gr.Tab("Scene", id="scene"):
                 scene.build()
@@ -64,13 +69,14 @@ def make_page(services: "Services", chosen: str | None) -> gr.Blocks:
         Mounted("jobs.js", elem_id="s3-jobs")
         refresh = gr.Button("Look again", elem_id="s3-refresh", elem_classes="s3-hidden")
         runs.change(None, inputs=runs, js=SELECT_RUN)
-        captures.change(lambda each: gr.Dropdown(value=each), captures, sources, api_visibility="private")
+        captures.change(partial(capture.choose_capture, services), captures, sources, api_visibility="private")
         lists = [runs, captures, sources]
-        page.load(lambda: look(services, chosen), outputs=lists, api_visibility="private")
+        page.load(partial(look, services, chosen), outputs=lists, api_visibility="private")
         refresh.click(
             partial(look_again, services),
             lists,
             lists,
+            js=SHOWN_RUN,
             api_visibility="private",
             show_progress="hidden",
         )
@@ -78,8 +84,9 @@ def make_page(services: "Services", chosen: str | None) -> gr.Blocks:
     return page
 
 
-def look(services: "Services", run: str | None) -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
-    """The lists of a page that has just been opened."""
+def look(services: "Services", chosen: str | None, request: gr.Request) -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
+    """The lists of a page that has just been opened; its address remembers which run it showed."""
+    run = request.query_params.get("run", chosen)
     return choose_run(services, run), capture.choose_capture(services), capture.choose_capture(services)
 
 

@@ -44,7 +44,13 @@ def build(services: "Services") -> gr.Dropdown:
             add = gr.Button("Add to captures", variant="primary", elem_id="s3-capture-add")
         with gr.Column(scale=1, min_width=320):
             gr.Markdown("### Captures")
-            captures = gr.Dropdown([], label="Capture", elem_id="s3-captures", info="Folders below the viewer's root")
+            captures = gr.Dropdown(
+                [],
+                label="Capture",
+                elem_id="s3-captures",
+                allow_custom_value=True,
+                info="Folders below the viewer's root",
+            )
             with gr.Row():
                 look = gr.Button("Examine", elem_id="s3-capture-look")
                 poses = gr.Button("Find poses", elem_id="s3-capture-poses")

@@ -26,7 +26,13 @@ def build(services: "Services") -> gr.Dropdown:
     main = [field for field in fields if len(field.path) == 1 and field.path[0] in MAIN]
     with gr.Row():
         with gr.Column(scale=1, min_width=340):
-            captures = gr.Dropdown([], label="Capture", elem_id="s3-reconstruct-capture", info="What to reconstruct")
+            captures = gr.Dropdown(
+                [],
+                label="Capture",
+                elem_id="s3-reconstruct-capture",
+                allow_custom_value=True,
+                info="What to reconstruct",
+            )
             name = gr.Textbox(label="Name of the run", placeholder="old-town-1", max_lines=1, elem_id="s3-run-name")
             preset = gr.Radio(list(PRESETS), value="default", label="Preset", info="Where the settings start")
             with gr.Row():

@@ -7,9 +7,13 @@ export function address(path) {
   return new URL(path, document.baseURI).href;
 }
 
+// The address remembers the run, so that a reload shows it again.
 export function select(run) {
   if (run === page.run) return;
   page.run = run || null;
+  const here = new URL(location.href);
+  if (page.run) here.searchParams.set("run", page.run);
+  history.replaceState(null, "", here);
   for (const listener of listeners) listener(page.run);
 }
 
@@ -50,11 +54,6 @@ export function make(tag, properties = {}, ...children) {
   }
   element.append(...children.filter((child) => child !== null && child !== undefined));
   return element;
-}
-
-// Gradio remembers nothing of the page's own panels; the address does.
-export function remembered(name, fallback = null) {
-  return new URLSearchParams(location.search).get(name) ?? fallback;
 }
 
 window.scene3d = { ...(window.scene3d || {}), select, page };

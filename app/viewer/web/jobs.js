@@ -1,6 +1,6 @@
 // Owns the list of jobs below the panels: what is at work, its curves and blocks, and how to stop and resume it.
 
-import { address, ask, dataPath, make, page } from "./api.js";
+import { address, ask, dataPath, make, page, select } from "./api.js";
 import { frameQuery } from "./frames.js";
 import { lineChart } from "./chart.js";
 
@@ -84,6 +84,7 @@ class Card {
     this.previewed = 0;
     const button = (text, action) => make("button", { type: "button", className: "s3-button", textContent: text, onclick: () => act(action), "data-action": action });
     this.buttons = { pause: button("Pause", "pause"), resume: button("Resume", "resume"), cancel: button("Cancel", "cancel") };
+    this.watch = make("button", { type: "button", className: "s3-button", textContent: "Show in Scene", onclick: () => show(job.run) });
     this.state = make("span", { className: "s3-state" });
     this.title = make("h3", { textContent: job.title });
     this.message = make("p", { className: "s3-message" });
@@ -95,7 +96,7 @@ class Card {
     this.link = make("a", { className: "s3-product", hidden: true });
     this.extra = make("div", { className: "s3-job-extra" }, this.preview, this.charts);
     this.element = make("article", { className: "s3-job", "data-job": job.id },
-      make("header", {}, this.title, this.state, make("span", { className: "s3-group s3-end" }, ...Object.values(this.buttons))),
+      make("header", {}, this.title, this.state, make("span", { className: "s3-group s3-end" }, this.watch, ...Object.values(this.buttons))),
       this.message, this.stages, this.blocks, this.extra, this.notes, this.link);
   }
 
@@ -107,6 +108,7 @@ class Card {
     this.state.dataset.state = job.state;
     this.element.dataset.state = job.state;
     for (const [name, button] of Object.entries(this.buttons)) button.hidden = !job.can[name];
+    this.watch.hidden = !job.run || job.state === "waiting" || !["reconstruct", "demo", "extend", "undo"].includes(job.kind);
     this.message.textContent = job.message;
     this.message.classList.toggle("s3-error", SEVERE.has(job.state));
     this.stages.replaceChildren(...job.stages.map(stageRow), ...(job.state === "running" ? [] : job.finished.slice(-3).map(doneRow)));
@@ -134,6 +136,12 @@ class Card {
     this.preview.src = address(frameQuery({ run: job.run, pose: info.home.pose }, [480, 270]));
     this.preview.hidden = false;
   }
+}
+
+function show(run) {
+  select(run);
+  [...document.querySelectorAll("[role=tab]")].find((tab) => tab.textContent.trim() === "Scene")?.click();
+  document.querySelector("#s3-refresh")?.click();
 }
 
 function stageRow(stage) {

@@ -17,7 +17,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-WAIT_MS = 90_000
+WAIT_MS = 150_000
 """No page waits this long on an idle machine; a crowded one may."""
 
 

@@ -18,7 +18,7 @@ from scene3d.gaussians.gaussians import SH_C0, Gaussians
 from scene3d.io.ply import write_gaussians_ply
 
 PAGE_MARKS = [
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.xdist_group("chromium"),
     # Gradio asks pandas for an option that pandas is about to drop.
     pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"),
