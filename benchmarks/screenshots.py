@@ -30,7 +30,7 @@ def main() -> int:
             page = browser.new_page(viewport=SIZE, color_scheme="dark" if arguments.dark else "light")
             page.set_default_timeout(WAIT_MS)
             page.goto(site.url + ("?__theme=dark" if arguments.dark else ""), wait_until="domcontentloaded")
-            page.wait_for_function("window.scene3d?.select")
+            page.wait_for_function("!!window.scene3d?.select")
             page.evaluate("(run) => window.scene3d.select(run)", run.name)
             photograph_scene(page, run.name, dark=arguments.dark)
             if not arguments.dark:

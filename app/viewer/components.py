@@ -1,7 +1,5 @@
 """Owns our own components on Gradio's page: a place for a JavaScript module of ours to fill."""
 
-from typing import Any
-
 import gradio as gr
 
 LOADER = """
@@ -19,14 +17,15 @@ if (place && !place.dataset.filled) {
 """
 
 
-class Mounted(gr.HTML):
-    """A part of the page that one of our modules draws; Gradio never renders it anew."""
+def make_mounted(module: str, elem_id: str) -> gr.HTML:
+    """A part of the page that one of our modules draws; Gradio never renders it anew.
 
-    def __init__(self, module: str, **props: Any) -> None:
-        super().__init__(
-            value="",
-            html_template='<div class="s3-mount"></div>',
-            js_on_load=LOADER % module,
-            apply_default_css=False,
-            **props,
-        )
+    No subclass: Gradio writes a stub file beside the module of each subclass.
+    """
+    return gr.HTML(
+        value="",
+        html_template='<div class="s3-mount"></div>',
+        js_on_load=LOADER % module,
+        apply_default_css=False,
+        elem_id=elem_id,
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 from fastapi import FastAPI
 
-from app.viewer.components import Mounted
+from app.viewer.components import make_mounted
 from app.viewer.panels import capture, evaluate, extend, reconstruct, scene
 
 if TYPE_CHECKING:
@@ -66,12 +66,17 @@ def make_page(services: "Services", chosen: str | None) -> gr.Blocks:
                 extend.build()
             with gr.Tab("Evaluate & export", id="evaluate"):
                 evaluate.build()
-        Mounted("jobs.js", elem_id="s3-jobs")
+        make_mounted("jobs.js", "s3-jobs")
         refresh = gr.Button("Look again", elem_id="s3-refresh", elem_classes="s3-hidden")
         runs.change(None, inputs=runs, js=SELECT_RUN)
         captures.change(partial(capture.choose_capture, services), captures, sources, api_visibility="private")
         lists = [runs, captures, sources]
-        page.load(partial(look, services, chosen), outputs=lists, api_visibility="private")
+
+        # Gradio looks at the names of the parameters, which a partial function hides.
+        def begin(request: gr.Request) -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
+            return look(services, chosen, request)
+
+        page.load(begin, outputs=lists, api_visibility="private")
         refresh.click(
             partial(look_again, services),
             lists,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from app.settings_flags import PRESETS
-from app.viewer.components import Mounted
+from app.viewer.components import make_mounted
 from app.viewer.forms import FormField, find_fields, make_component, read_form, values_of
 from app.viewer.orders import order_example, order_partition, order_reconstruction
 from blocks.settings import RunSettings
@@ -46,7 +46,7 @@ def build(services: "Services") -> gr.Dropdown:
             said = gr.HTML("", elem_id="s3-said")
         with gr.Column(scale=1, min_width=340):
             gr.Markdown("### Map of blocks")
-            Mounted("planmap.js", elem_id="s3-plan-map")
+            make_mounted("planmap.js", "s3-plan-map")
     ordered = [components[field] for field in fields]
 
     def begin(capture: str | None, name: str, *values: object) -> str:

@@ -20,8 +20,8 @@ from scene3d.io.ply import write_gaussians_ply
 PAGE_MARKS = [
     pytest.mark.timeout(600),
     pytest.mark.xdist_group("chromium"),
-    # Gradio asks pandas for an option that pandas is about to drop.
-    pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"),
+    # Gradio calls what newer versions of pandas and starlette are about to drop.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 """Of every test with a server: one at a time, with the time a crowded machine takes."""
 

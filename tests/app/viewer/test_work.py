@@ -97,7 +97,7 @@ def test_a_job_outlives_the_page_and_can_be_paused_and_resumed(page, site, captu
     card.locator(".s3-state[data-state=paused]").wait_for()
     assert (site.root / "long run" / "config.yaml").is_file()
     card.get_by_role("button", name="Resume").click()
-    card.locator("[role=progressbar][aria-label=train]").wait_for()
+    card.locator(".s3-state[data-state=running]").wait_for()
     job = next(job for job in site.services.jobs.list() if job.run == "long run")
     assert "--resume" in Path(f"/proc/{job.pid}/cmdline").read_text()
     card.get_by_role("button", name="Cancel").click()
