@@ -75,8 +75,10 @@ def photograph_others(page: Page) -> None:
     save(page, "viewer_reconstruct")
     page.get_by_role("tab", name="Extend", exact=True).click()
     page.locator(".s3-possible").first.wait_for()
-    for cell in page.locator(".s3-possible").all()[:3]:
-        cell.dispatch_event("click")
+    names = [cell.get_attribute("data-cell") for cell in page.locator(".s3-possible").all()[:3]]
+    for name in names:
+        page.locator(f'[data-cell="{name}"]').dispatch_event("click")
+    page.wait_for_function("window.scene3d.extend.pictured")
     save(page, "viewer_extend")
     page.get_by_role("tab", name="Evaluate & export", exact=True).click()
     page.locator(".s3-worst img").first.wait_for()

@@ -23,9 +23,9 @@ SHOWN_RUN = "(run, ...others) => [window.scene3d?.page?.run ?? run, ...others]"
 SWITCH_THEME = "() => { document.body.classList.toggle('dark'); }"
 CSS = """
 .gradio-container { max-width: 1560px !important; padding: 14px 22px !important; }
-.s3-top { align-items: end; flex-wrap: nowrap; gap: 18px; }
+.s3-top { align-items: center; flex-wrap: nowrap; gap: 18px; }
 .s3-title { flex: 0 0 auto !important; width: auto !important; min-width: 0 !important; }
-.s3-title h1 { font-size: 22px; margin: 0 0 8px; letter-spacing: -.01em; }
+.s3-title h1 { font-size: 22px; margin: 0; letter-spacing: -.01em; }
 footer { display: none !important; }
 .s3-hidden { position: absolute !important; left: -9999px; width: 1px; height: 1px; overflow: hidden; }
 .s3-quiet { color: var(--body-text-color-subdued); }

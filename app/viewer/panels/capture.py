@@ -98,7 +98,8 @@ def examine(services: "Services", capture_id: str | None) -> str:
             count = len(PhotoFolder.of(entry.root).files)
             return _hint(f"{count:,} photographs and no poses yet: press Find poses, or just reconstruct.")
         capture = read_capture(entry.root)
-        return show_findings(describe(capture), (*capture.findings, *inspect_capture(capture)))
+        shown = show_findings(describe(capture), (*capture.findings, *inspect_capture(capture)))
+        return shown.replace(html.escape(str(entry.root)), html.escape(entry.name))
     except Scene3dError as error:
         return _alarm(error)
 

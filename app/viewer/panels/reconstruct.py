@@ -42,7 +42,7 @@ def build(services: "Services") -> gr.Dropdown:
             with gr.Row():
                 start = gr.Button("Start", variant="primary", elem_id="s3-start")
                 plan = gr.Button("Plan blocks", elem_id="s3-plan")
-                example = gr.Button("Make the example", elem_id="s3-example")
+                example = gr.Button("Example", elem_id="s3-example")
             said = gr.HTML("", elem_id="s3-said")
         with gr.Column(scale=1, min_width=340):
             gr.Markdown("### Map of blocks")

@@ -36,6 +36,9 @@ class ExtendPanel {
       make("div", { className: "s3-row" }, this.go, button("Clear", () => this.clear()), this.back),
       make("label", { className: "s3-field" }, "Map", this.sight), this.history, this.status);
     root.replaceChildren(make("div", { className: "s3-extend" }, make("div", { className: "s3-map-frame" }, this.map), side));
+    // Made once: a picture that is asked for anew with every click would flicker.
+    this.image = node("image", { x: 0, y: 0, width: SIZE, height: SIZE });
+    this.image.addEventListener("load", () => (this.pictured = this.image.getAttribute("href")));
     this.chosen = new Map();
     this.painted = new Map();
     this.brush = null;
@@ -45,6 +48,7 @@ class ExtendPanel {
   async open(run) {
     this.run = run;
     this.info = null;
+    this.wanted = null;
     this.clear();
     if (!run) return this.say("Choose a finished run above.");
     this.say("Looking where the scene can grow ...");
@@ -66,7 +70,9 @@ class ExtendPanel {
     this.back.disabled = !active.length;
     this.history.replaceChildren(...extensions.map((each) => make("li", { textContent: `${each.id}: ${each.num_cells} cells, ${each.num_gaussians.toLocaleString("en")} Gaussians, ${each.status}` })));
     const sights = [["image", "colour"], ["depth", "depth"], ...(active.length ? [["origin", "photographed / grown"], ["before", "before growing"]] : [])];
+    const sight = this.sight.value;
     this.sight.replaceChildren(...sights.map(([value, text]) => make("option", { value, textContent: text })));
+    if (sights.some(([value]) => value === sight)) this.sight.value = sight;
     const brushes = [{ name: null, label: "choose" }, ...surfaces.map((each) => ({ ...each, label: each.name }))];
     this.brushes.replaceChildren(...brushes.map((each) => this.brushButton(each)));
     this.draw();
@@ -88,7 +94,6 @@ class ExtendPanel {
   }
 
   draw() {
-    this.image = node("image", { x: 0, y: 0, width: SIZE, height: SIZE });
     const cells = [...this.info.cells].sort((a, b) => (a.kind === "possible") - (b.kind === "possible"));
     const outline = node("polygon", { points: this.points(this.info.footprint), class: "s3-footprint" });
     this.map.replaceChildren(this.image, ...cells.map((cell) => this.cell(cell)), outline, ...this.patches());
@@ -98,6 +103,9 @@ class ExtendPanel {
 
   picture() {
     if (!this.info) return;
+    const wanted = `${this.info.key}/${this.sight.value}`;
+    if (wanted === this.wanted) return;
+    this.wanted = wanted;
     this.image.setAttribute("href", address(frameQuery({ run: this.run, pose: this.info.pose, shown: this.sight.value || "image", key: this.info.key }, [SIZE, SIZE])));
   }
 

@@ -55,7 +55,7 @@ class ScenePanel {
     this.status = make("div", { className: "s3-status", role: "status", "aria-live": "polite" });
     this.side = make("aside", { className: "s3-side", "aria-label": "Tool" });
     root.replaceChildren(make("div", { className: "s3-scene" }, this.bar(), make("div", { className: "s3-main" }, this.stage, this.side), this.status));
-    this.showEmpty("No scene is open", "Choose a run above, or make the example in the Reconstruct tab.");
+    this.showEmpty("No scene is open", "Choose a run above, or press Example in the Reconstruct tab.");
   }
 
   bar() {
@@ -83,7 +83,7 @@ class ScenePanel {
     this.image.removeAttribute("src");
     this.splats?.clear();
     this.loaded = null;
-    if (!run) return this.showEmpty("No scene is open", "Choose a run above, or make the example in the Reconstruct tab.");
+    if (!run) return this.showEmpty("No scene is open", "Choose a run above, or press Example in the Reconstruct tab.");
     this.showEmpty("Opening the scene ...", "");
     try {
       const info = await ask(runPath(run, "scene"));
