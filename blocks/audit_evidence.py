@@ -118,7 +118,7 @@ def _weigh_layers(
         others = torch.stack([*surfaces[:place], *surfaces[place + 1 :]]).amin(dim=0)
         before = depth < nearness * others
         masks = torch.stack([(before & others.isfinite()).float(), before / others, others.isfinite().float()], dim=-1)
-        weights = torch.autograd.grad(image, ones, masks)[0]
+        weights = torch.autograd.grad((image * masks).sum(), ones)[0]
         rows = slice(start, start := start + len(layer.rows))
         in_air, over_surface, witnessed = weights[rows].unbind(dim=1)
         # Of all that such a pixel shows, only what itself lies before the surface hangs in the air.

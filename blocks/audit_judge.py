@@ -73,7 +73,7 @@ def _judge_view(
     if photo.mask is not None:
         gain = gain * photo.mask
     ones, image, _ = weigh(merged, photo.camera, 1)
-    weighted = torch.autograd.grad(image, ones, gain[:, :, None])[0][:, 0]
+    weighted = torch.autograd.grad((image[:, :, 0] * gain).sum(), ones)[0][:, 0]
     parts = torch.split(weighted[: len(doubted)], [len(layer.rows) for layer in layers])
     for layer, part in zip(layers, parts, strict=True):
         gains[layer.owner][layer.rows] += part

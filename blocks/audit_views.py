@@ -131,6 +131,7 @@ def weigh(
 
     The gradient of `(image * mask).sum()` in a Gaussian's colour is the sum of its blending weights, alpha times
     transmittance, over the pixels of the mask: one backward pass weighs all Gaussians in as many masks as channels.
+    The sum comes before the gradient: given a mask as the image's gradient, torch loads 23 MB of code to compare them.
     """
     ones = torch.ones(len(gaussians), num_channels, requires_grad=True)
     viewmats, Ks = camera_tensors([camera])

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from blocks.block_folder import BlockFolder, save_block
-from blocks.global_stage import Shared, block_exposure, thin_points
+from blocks.global_stage import IMAGE_SCALE, Shared, block_exposure
 from blocks.plan import FAR, BlockPlan
 from blocks.settings import RunSettings
 from blocks.survey import find_projected
@@ -20,7 +20,8 @@ from scene3d.data.capture import Capture, SparsePoints
 from scene3d.events import Reporter
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.io.checkpoint import save_checkpoint
-from scene3d.training.field import ExplicitField
+from scene3d.render import max_blending_weights
+from scene3d.training.explicit_field import ExplicitField
 from scene3d.training.hooks import Surroundings, TrainingHooks
 from scene3d.training.memory import affordable_gaussians, forget_peak, peak_memory_bytes, release_memory
 from scene3d.training.preparation import (
@@ -37,6 +38,9 @@ from scene3d.training.run import load_state, settings_identity
 from scene3d.training.trainer import Trainer
 
 STAGE = "blocks"
+
+MIN_WEIGHT = 1 / 255
+"""A Gaussian that never makes up this much of a pixel is not seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,7 +68,7 @@ def train_block(job: BlockJob, *, resume: bool, reporter: Reporter) -> None:
     capture = job.prepared.capture
     views = job.plan.find_views(job.index, capture)
     start = make_block_start(job, views, reporter)
-    settings = _settings_for(job, views, len(start))
+    settings = limit_block(job, views, len(start))
     loader = open_photos(capture, views, settings)
     identity = _identity(job)
     hooks = TrainingHooks(
@@ -93,24 +97,55 @@ def train_block(job: BlockJob, *, resume: bool, reporter: Reporter) -> None:
     shutil.rmtree(job.folder.checkpoints, ignore_errors=True)
 
 
-def make_block_start(job: BlockJob, views: Sequence[int], reporter: Reporter) -> Gaussians:
-    """One Gaussian per sparse point that the block's views saw: its own, and auxiliary ones outside.
+def limit_block(job: BlockJob, views: Sequence[int], num_gaussians: int) -> RunSettings:
+    """The run's settings with the cap on Gaussians that this block's own pixels allow.
 
-    Points are what only these views saw; those that lie FAR are in the shared set already. Where they are too many
-    for the memory given, auxiliary ones are thinned.
+    Args:
+        job: The block.
+        views: Of the capture, that it is trained on.
+        num_gaussians: That it begins with.
+
+    Raises:
+        LimitExceeded: Not even these fit into the memory given.
+    """
+    block, settings = job.plan.blocks[job.index], job.settings
+    own_pixels = int(block.num_pixels * settings.image_scale**2)
+    # Auxiliary Gaussians are not what the block's own pixels determine, so they come on top.
+    around = max(0, num_gaussians - block.num_points * gaussians_per_point(settings))
+    num_pixels = own_pixels + int(around * settings.density.pixels_per_gaussian)
+    limited = limit_growth(settings, job.prepared.capture, views, num_gaussians, num_pixels=num_pixels)
+    return replace(settings, density=limited.density, eval_every=0)
+
+
+def make_block_start(job: BlockJob, views: Sequence[int], reporter: Reporter) -> Gaussians:
+    """One Gaussian per sparse point on the block's own ground; outside, what its views see of the coarse scene.
+
+    Points are what only these views saw. Auxiliary Gaussians begin as trained ones, because all blocks then agree from
+    the start about what lies between them. Where they are too many for the memory given, they are thinned.
     """
     capture, plan, settings = job.prepared.capture, job.plan, job.settings
-    points = find_block_points(capture, plan, views)
+    started = gaussians_for_views(capture, views, find_block_points(capture, plan, views), settings)
+    own = started.select(_may_grow(plan, job.index, started.means))
     if not settings.block.auxiliary:
-        points = points.subset(plan.may_grow(job.index, points.positions))
-    inside = plan.may_grow(job.index, points.positions)
+        return own
+    around = find_surroundings(job, views)
     image_pixels = largest_image(capture, views, settings)
     most = affordable_gaussians(int(settings.memory_gb * 2**30), settings.sh_degree, image_pixels)
-    if len(points) > most > int(inside.sum()):
-        places = most - int(inside.sum())
-        reporter.note(f"{int((~inside).sum()):,} auxiliary points are thinned to {places:,} to fit the memory given")
-        points = _joined(points.subset(inside), thin_points(points.subset(~inside), places))
-    return gaussians_for_views(capture, views, points, settings)
+    most //= gaussians_per_point(settings)
+    if len(own) + len(around) > most > len(own):
+        places = most - len(own)
+        reporter.note(f"{len(around):,} auxiliary Gaussians are thinned to {places:,} to fit the memory given")
+        around = around.select(torch.linspace(0, len(around) - 1, places, dtype=torch.float64).long())
+    return Gaussians.concatenate([own, around])
+
+
+def find_surroundings(job: BlockJob, views: Sequence[int]) -> Gaussians:
+    """The Gaussians of the coarse scene that these views see outside of where the block may grow."""
+    coarse, scale = job.shared.coarse, job.settings.image_scale * IMAGE_SCALE
+    cameras = [job.prepared.capture.views[i].camera.scaled(scale) for i in views]
+    backend = None if job.settings.backend in ("auto", "gsplat") else job.settings.backend
+    seen = max_blending_weights(coarse, cameras, backend=backend) > MIN_WEIGHT
+    return coarse.select(seen & ~_may_grow(job.plan, job.index, coarse.means))
 
 
 def find_block_points(capture: Capture, plan: BlockPlan, views: Sequence[int]) -> SparsePoints:
@@ -130,12 +165,8 @@ def make_surroundings(job: BlockJob, views: Sequence[int], settings: RunSettings
     """Where the block may grow, what stands behind it, and how its photographs were exposed."""
     plan, device = job.plan, choose_device(settings)
 
-    def region(means: Float[Tensor, "n 3"]) -> Bool[Tensor, "n"]:
-        inside = plan.may_grow(job.index, means.double().cpu().numpy())
-        return torch.from_numpy(inside).to(means.device)
-
     return Surroundings(
-        region=region if settings.block.auxiliary else None,
+        region=(lambda means: _may_grow(plan, job.index, means)) if settings.block.auxiliary else None,
         backdrop=job.shared.far.to(device) if len(job.shared.far) else None,
         exposure=block_exposure(job.shared, plan, job.index, device),
         terms=make_terms(job.prepared.capture, views, settings, reporter),
@@ -144,22 +175,18 @@ def make_surroundings(job: BlockJob, views: Sequence[int], settings: RunSettings
     )
 
 
-def _settings_for(job: BlockJob, views: Sequence[int], num_gaussians: int) -> RunSettings:
-    """The run's settings with the cap on Gaussians that this block's own pixels allow."""
-    block, settings = job.plan.blocks[job.index], job.settings
-    own_pixels = int(block.num_pixels * settings.image_scale**2)
-    # Auxiliary Gaussians are not what the block's own pixels determine, so they come on top.
-    around = max(0, num_gaussians - block.num_points)
-    num_pixels = own_pixels + int(around * settings.density.pixels_per_gaussian)
-    limited = limit_growth(settings, job.prepared.capture, views, num_gaussians, num_pixels=num_pixels)
-    return replace(settings, density=limited.density, eval_every=0)
+def gaussians_per_point(settings: RunSettings) -> int:
+    """Gaussians that one sparse point stands for at the start, at most."""
+    return settings.anchors.offsets if settings.field == "anchors" else 1
 
 
 def _identity(job: BlockJob) -> str:
     """Hash of everything that must be the same for a checkpoint of this block to be continued."""
-    far = job.shared.far.means.numpy().tobytes()
     text = f"{settings_identity(job.settings, job.prepared)} {job.plan.sha256} {job.index}".encode()
-    return hashlib.sha256(text + far).hexdigest()
+    digest = hashlib.sha256(text)
+    for part in (job.shared.far, job.shared.coarse):
+        digest.update(part.means.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _facts(trainer: Trainer) -> dict[str, Any]:
@@ -170,12 +197,6 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def _joined(first: SparsePoints, second: SparsePoints) -> SparsePoints:
-    offsets = np.concatenate([first.track_offsets, second.track_offsets[1:] + first.track_offsets[-1]])
-    return SparsePoints(
-        positions=np.concatenate([first.positions, second.positions]),
-        colors=np.concatenate([first.colors, second.colors]),
-        errors_px=np.concatenate([first.errors_px, second.errors_px]),
-        track_offsets=offsets,
-        track_views=np.concatenate([first.track_views, second.track_views]),
-    )
+def _may_grow(plan: BlockPlan, index: int, means: Float[Tensor, "n 3"]) -> Bool[Tensor, "n"]:
+    """Which places lie where a block may add Gaussians."""
+    return torch.from_numpy(plan.may_grow(index, means.double().cpu().numpy())).to(means.device)

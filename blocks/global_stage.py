@@ -1,9 +1,8 @@
-"""Owns the short stage before the blocks: it fits what all of them share, and nobody changes afterwards."""
+"""Owns the short stage before the blocks: a coarse scene, what lies far, and exposures, which all blocks share."""
 
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,7 +11,7 @@ from blocks.block_folder import load_gaussians, save_gaussians
 from blocks.plan import FAR, BlockPlan
 from blocks.settings import RunSettings
 from blocks.sky import make_sky
-from scene3d.data.capture import Capture, SparsePoints
+from scene3d.data.capture import Capture
 from scene3d.errors import InputError
 from scene3d.events import Reporter
 from scene3d.gaussians.gaussians import Gaussians
@@ -21,14 +20,16 @@ from scene3d.io.atomic import make_folder, write_json
 from scene3d.io.bounded_json import read_json_object
 from scene3d.io.tensors import read_tensors, write_tensors
 from scene3d.seeding import make_generator
+from scene3d.training.explicit_field import ExplicitField
 from scene3d.training.exposure import Exposure
-from scene3d.training.field import ExplicitField
+from scene3d.training.field import Field
 from scene3d.training.hooks import Surroundings
-from scene3d.training.preparation import Prepared, choose_device, find_scene_scale, open_photos
+from scene3d.training.memory import release_memory
+from scene3d.training.preparation import Prepared, choose_device, find_scene_scale, open_photos, start_exposure
 from scene3d.training.run_folder import RunFolder
 from scene3d.training.trainer import Trainer
 
-SHARED_SCHEMA_VERSION = 1
+SHARED_SCHEMA_VERSION = 2
 IMAGE_SCALE = 0.25
 """Of the run's own image size: colours and far shapes need no detail."""
 
@@ -40,47 +41,41 @@ class Shared:
     far: Gaussians
     """Owned by no block; may be none."""
 
+    coarse: Gaussians
+    """The scene as the short stage left it, without what lies far: blocks begin with it outside of their own ground."""
+
     affine: Float[Tensor, "v 3 4"] | None
     """Exposure of each training view, in the order of `BlockPlan.views`; None where exposures are not fitted."""
 
     @classmethod
     def nothing(cls) -> "Shared":
-        """No far set and no exposures."""
+        """No far set, no coarse scene and no exposures."""
         empty = torch.zeros(0, 3)
         quats, sh = torch.zeros(0, 4), torch.zeros(0, 1, 3)
-        far = Gaussians(means=empty, quats=quats, log_scales=empty, opacity_logits=torch.zeros(0), sh=sh)
-        return cls(far=far, affine=None)
+        none = Gaussians(means=empty, quats=quats, log_scales=empty, opacity_logits=torch.zeros(0), sh=sh)
+        return cls(far=none, coarse=none, affine=None)
 
 
 def make_shared(
     run: RunFolder, prepared: Prepared, plan: BlockPlan, settings: RunSettings, reporter: Reporter
 ) -> Shared:
-    """Fit the far set and the exposures, or read what an earlier start of this run fitted.
-
-    Where nothing lies far outside and exposures are off there is nothing to fit, and no time is spent.
-    """
+    """Fit coarse scene, far set and exposures, or read what an earlier start of this run fitted."""
     found = load_shared(run, plan)
     if found is not None:
         return found
     make_folder(run.shared)
-    start, has_far = make_start(prepared.capture, plan, settings)
-    far, affine = start.select(torch.zeros(len(start), dtype=torch.bool)), None
-    if has_far or settings.exposure.enabled:
-        field, exposure = _train(prepared, start, settings, reporter)
-        trained = field.baked(0)
-        owners = torch.from_numpy(plan.owners(trained.means.double().cpu().numpy()))
-        far = trained.to("cpu").select(owners == FAR)
-        affine = exposure.parameters["affine"].detach().cpu() if exposure.enabled else None
-    else:
-        reporter.note("nothing lies far outside and exposures are off: the blocks share nothing")
-    return _save(run, plan, Shared(far=far, affine=affine))
+    field, exposure = _train(prepared, make_start(prepared.capture, plan, settings), settings, reporter)
+    trained = field.baked(0).to("cpu")
+    is_far = torch.from_numpy(plan.owners(trained.means.double().numpy()) == FAR)
+    affine = exposure.parameters["affine"].detach().cpu() if exposure.enabled else None
+    return _save(run, plan, Shared(far=trained.select(is_far), coarse=trained.select(~is_far), affine=affine))
 
 
-def make_start(capture: Capture, plan: BlockPlan, settings: RunSettings) -> tuple[Gaussians, bool]:
-    """Gaussians from thinned sparse points and the sky, and whether any of them is FAR."""
+def make_start(capture: Capture, plan: BlockPlan, settings: RunSettings) -> Gaussians:
+    """Gaussians from thinned sparse points and the sky."""
     names = set(plan.views)
     views = [index for index, view in enumerate(capture.views) if view.name in names]
-    points = thin_points(capture.points.seen_by(views), settings.global_stage.max_points)
+    points = capture.points.seen_by(views).thinned(settings.global_stage.max_points)
     sky = make_sky(plan, [capture.views[i].camera for i in views], settings.global_stage.max_sky)
     parts = [] if sky is None else [sky]
     if len(points):
@@ -88,17 +83,7 @@ def make_start(capture: Capture, plan: BlockPlan, settings: RunSettings) -> tupl
         parts.append(gaussians_from_points(points.positions, points.colors, sh_degree=0, generator=generator))
     if not parts:
         raise InputError("there is no sparse point to begin with", where=capture.root, remedy="use --blocks 1")
-    has_far = sky is not None or bool((plan.owners(points.positions) == FAR).any())
-    return Gaussians.concatenate(parts), has_far
-
-
-def thin_points(points: SparsePoints, most: int) -> SparsePoints:
-    """At most this many points, picked evenly through the list."""
-    if len(points) <= most:
-        return points
-    keep = np.zeros(len(points), bool)
-    keep[np.linspace(0, len(points) - 1, most).astype(np.int64)] = True
-    return points.subset(keep)
+    return Gaussians.concatenate(parts)
 
 
 def block_exposure(shared: Shared, plan: BlockPlan, index: int, device: torch.device) -> Exposure | None:
@@ -108,9 +93,7 @@ def block_exposure(shared: Shared, plan: BlockPlan, index: int, device: torch.de
     return Exposure.fixed(shared.affine[list(plan.blocks[index].views)], device)
 
 
-def _train(
-    prepared: Prepared, start: Gaussians, settings: RunSettings, reporter: Reporter
-) -> tuple[ExplicitField, Exposure]:
+def _train(prepared: Prepared, start: Gaussians, settings: RunSettings, reporter: Reporter) -> tuple[Field, Exposure]:
     capture, views = prepared.capture, prepared.split.train
     scene = replace(
         settings,
@@ -130,7 +113,7 @@ def _train(
         views,
         scene,
         scene_scale=find_scene_scale(capture, views),
-        surroundings=Surroundings(stage="surroundings"),
+        surroundings=Surroundings(exposure=start_exposure(capture, views, settings, reporter), stage="surroundings"),
         reporter=reporter,
     )
     try:
@@ -139,6 +122,7 @@ def _train(
         reporter.finish("surroundings")
     finally:
         loader.close()
+    release_memory()
     return trainer.field, trainer.exposure
 
 
@@ -148,6 +132,8 @@ def _save(run: RunFolder, plan: BlockPlan, shared: Shared) -> Shared:
         "plan_sha256": plan.sha256,
         "far_sha256": save_gaussians(run.shared / "far.safetensors", shared.far),
         "num_far": len(shared.far),
+        "coarse_sha256": save_gaussians(run.shared / "coarse.safetensors", shared.coarse),
+        "num_coarse": len(shared.coarse),
         "exposure_sha256": None,
     }
     if shared.affine is not None:
@@ -161,17 +147,22 @@ def load_shared(run: RunFolder, plan: BlockPlan) -> Shared | None:
     """What the blocks of a run share; None where it was not fitted yet.
 
     Raises:
-        InputError: It was fitted under another plan, or is damaged.
+        InputError: It was fitted under another plan or layout, or is damaged.
     """
     path = run.shared / "shared.json"
     if not path.is_file():
         return None
     record = read_json_object(path)
     if record.get("schema_version") != SHARED_SCHEMA_VERSION or record.get("plan_sha256") != plan.sha256:
-        raise InputError("was made for another plan", where=run.shared, remedy="reconstruct into a new folder")
+        raise InputError(
+            "was made for another plan, or by another version", where=run.shared, remedy="reconstruct into a new folder"
+        )
     affine = None
     if record.get("exposure_sha256"):
         tensors = read_tensors(run.shared / "exposure.safetensors", expected_sha256=record["exposure_sha256"])
         affine = tensors["affine"]
-    far = load_gaussians(run.shared / "far.safetensors", expected_sha256=str(record["far_sha256"]))
-    return Shared(far=far, affine=affine)
+    far, coarse = (
+        load_gaussians(run.shared / f"{name}.safetensors", expected_sha256=str(record.get(f"{name}_sha256")))
+        for name in ("far", "coarse")
+    )
+    return Shared(far=far, coarse=coarse, affine=affine)

@@ -6,12 +6,12 @@ while amid the merged scene, moving only what lies at its seams. Measured on Cal
 iterations each): held-out views gain 0.4 dB, training views 0.5 dB.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from blocks.plan import FAR, BlockPlan
@@ -19,10 +19,12 @@ from blocks.settings import RunSettings
 from scene3d.data.capture import Capture
 from scene3d.events import Quiet, Reporter
 from scene3d.gaussians.gaussians import Gaussians
+from scene3d.training.explicit_field import ExplicitField
 from scene3d.training.exposure import Exposure
-from scene3d.training.field import ExplicitField
 from scene3d.training.hooks import Surroundings
 from scene3d.training.preparation import choose_device, find_scene_scale, make_terms, open_photos
+from scene3d.training.schedules import sh_degree_at
+from scene3d.training.settling import settling
 from scene3d.training.trainer import Trainer
 
 REACH_SIGMAS = 2.0
@@ -43,7 +45,7 @@ class SeamJob:
     """What the block owns; the part near shared faces is refined."""
 
     around: Gaussians
-    """What its neighbours own, and stand-ins for those that are not at hand; not changed."""
+    """What its neighbours own at the seam, and stand-ins for the rest of them; not changed."""
 
     exposure: Exposure | None = None
 
@@ -58,7 +60,9 @@ def refine_seam(job: SeamJob, settings: RunSettings, *, reporter: Reporter | Non
         return job.core
     device = choose_device(settings)
     scene = _refining(settings, int(near.sum()))
-    field = ExplicitField(job.core.select(near).to(device), sh_degree=job.core.sh_degree)
+    # Colours of a degree that the blocks' training never reached are zero, and stay so.
+    degree = min(job.core.sh_degree, sh_degree_at(settings, settings.iterations, len(job.plan.views)))
+    field = ExplicitField(job.core.select(near).to(device), sh_degree=degree)
     backdrop = Gaussians.concatenate([job.core.select(~near), job.around]).to(device)
     loader = open_photos(job.capture, job.views, scene)
     trainer = Trainer(
@@ -89,46 +93,42 @@ def find_seam(plan: BlockPlan, gaussians: Gaussians) -> Bool[Tensor, "n"]:
     Those that reach across matter as much as those that lie near: where points are sparse Gaussians are large, and
     what the block's own training had beside them is gone after the crop.
     """
+    owners = plan.owners(gaussians.means.double().cpu().numpy())
+    near = torch.zeros(len(owners), dtype=torch.bool)
+    for there in _owners_around(plan, gaussians, owners):
+        near |= torch.from_numpy((there != owners) & (there != FAR))
+    return near & torch.from_numpy(owners != FAR)
+
+
+def find_reaching(plan: BlockPlan, gaussians: Gaussians, block: int) -> Bool[Tensor, "n"]:
+    """Which of other owners' Gaussians lie within a margin of a block's ground, or reach into it."""
+    owners = plan.owners(gaussians.means.double().cpu().numpy())
+    near = np.zeros(len(owners), bool)
+    for there in _owners_around(plan, gaussians, owners):
+        near |= there == block
+    return torch.from_numpy(near & (owners != block))
+
+
+def _owners_around(
+    plan: BlockPlan, gaussians: Gaussians, owners: Int[np.ndarray, "n"]
+) -> Iterator[Int[np.ndarray, "n"]]:
+    """Who owns the places a margin away from each Gaussian, or as far as it shows, in each direction of the ground."""
     means = gaussians.means.double().cpu().numpy()
-    owners = plan.owners(means)
     margins = np.array([block.cell.margin for block in plan.blocks] + [(0.0, 0.0)])[owners]  # FAR, -1, has none
     extents = REACH_SIGMAS * gaussians.scales.amax(dim=1).double().cpu().numpy()
     reach = np.maximum(margins, extents[:, None])
-    near = np.zeros(len(means), bool)
     axes = plan.frame.to_world(np.eye(2)) - plan.frame.center
     for number, axis in enumerate(axes):
         for sign in (-1.0, 1.0):
             moved = means.copy()
             moved[:, :2] += sign * reach[:, number : number + 1] * axis
-            there = plan.owners(moved)
-            near |= (there != owners) & (there != FAR)
-    return torch.from_numpy(near & (owners != FAR))
+            yield plan.owners(moved)
 
 
 def _refining(settings: RunSettings, num_gaussians: int) -> RunSettings:
-    """Settings of a run that only settles: final step sizes, no growth, nothing left out."""
-    steps = settings.optimizer
-    share = steps.other_lr_final_ratio
-    optimizer = replace(
-        steps,
-        means_lr=steps.means_lr * steps.means_lr_final_ratio,
-        means_lr_final_ratio=1.0,
-        quats_lr=steps.quats_lr * share,
-        scales_lr=steps.scales_lr * share,
-        opacities_lr=steps.opacities_lr * share,
-        sh_lr=steps.sh_lr * share,
-        other_lr_final_ratio=1.0,
-    )
-    return replace(
-        settings,
-        iterations=settings.merge.refine_iterations,
-        coarse_share=0.0,
-        eval_every=0,
-        optimizer=optimizer,
-        density=replace(settings.density, stop_share=0.0, max_gaussians=num_gaussians),
-        loss=replace(settings.loss, drop_share=0.0),
-        pseudo_view=replace(settings.pseudo_view, start_share=0.0, weight=settings.pseudo_view.final_weight),
-    )
+    """Settings of a run that only settles, without pseudo views: a second rendering would need the most memory."""
+    settled = settling(settings, iterations=settings.merge.refine_iterations, num_gaussians=num_gaussians)
+    return replace(settled, pseudo_view=replace(settled.pseudo_view, every=0))
 
 
 def _put_back(core: Gaussians, near: Bool[Tensor, "n"], refined: Gaussians) -> Gaussians:

@@ -1,4 +1,4 @@
-"""Owns refining the seams of a whole merge in bounded memory: block after block, amid the nearest neighbours."""
+"""Owns refining the seams of a whole merge in bounded memory: block after block, amid its neighbours' side of them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from blocks.block_folder import save_gaussians
 from blocks.global_stage import Shared, block_exposure, load_shared
 from blocks.merge_parts import Crop, pad_sh
 from blocks.plan import FAR, BlockPlan
-from blocks.refine import SeamJob, refine_seam
+from blocks.refine import SeamJob, find_reaching, refine_seam
 from blocks.run_progress import BlockProgress
 from blocks.settings import RunSettings
 from scene3d.data.capture import Capture
@@ -42,8 +42,8 @@ def refine_parts(
 ) -> list[Crop]:
     """The blocks' parts with refined seams, each in a file of its own whose Gaussians all belong into the scene.
 
-    Later blocks see what earlier ones have become. Of the neighbours the nearest are loaded, as many as
-    `max_resident_blocks` allows; for the others, and for holes, stands what the block itself was trained amid.
+    Later blocks see what earlier ones have become. Neighbours are loaded one at a time, and only what lies at the seam
+    is kept of them; farther away, and for holes, stands what the block itself was trained amid.
 
     Args:
         context: Run, plan, capture and settings.
@@ -61,8 +61,7 @@ def refine_parts(
     for place, part in enumerate(parts):
         progress.enter(place)
         release_memory()
-        job = _make_job(context, shared, part, refined, marks)
-        core = _refine(job, context.settings, progress)
+        core = _refine(make_job(context, shared, part, refined, marks), context.settings, progress)
         path = folder / f"{context.plan.blocks[part.owner].block_id}.safetensors"
         refined[part.owner] = replace(part, path=path, sha256=save_gaussians(path, core), sh_degree=degree)
         marks[part.owner] = torch.ones(len(core), dtype=torch.bool)
@@ -70,43 +69,76 @@ def refine_parts(
     return [replace(part, core=marks[part.owner]) for part in refined.values()]
 
 
-def _make_job(
+def make_job(
     context: SeamContext,
     shared: Shared,
     part: Crop,
     current: Mapping[int, Crop],
     marks: Mapping[int, Bool[Tensor, "_"]],
 ) -> SeamJob:
+    """What refining one block's seam needs.
+
+    Args:
+        context: Run, plan, capture and settings.
+        shared: What all blocks were trained amid.
+        part: The block.
+        current: What each block has become so far.
+        marks: Which Gaussians of each of these belong into the scene.
+    """
     plan, degree = context.plan, max(each.sh_degree for each in current.values())
     whole = part.load(degree)
-    near = find_nearest(plan, part.owner, current, context.settings.merge.max_resident_blocks - 1)
-    owners = plan.owners(whole.means.double().numpy())
-    stand_in = torch.from_numpy(~np.isin(owners, [part.owner, *near, FAR]))
-    around = [whole.select(stand_in), pad_sh(shared.far, degree)]
-    around += [current[owner].load(degree).select(marks[owner]) for owner in near]
+    around = _find_around(context, part, whole, current, marks)
     return SeamJob(
         plan=plan,
         index=part.owner,
         capture=context.capture,
         views=plan.find_views(part.owner, context.capture),
         core=whole.select(marks[part.owner]),
-        around=Gaussians.concatenate(around),
+        around=Gaussians.concatenate([*around, pad_sh(shared.far, degree)]),
         exposure=block_exposure(shared, plan, part.owner, choose_device(context.settings)),
     )
+
+
+def _find_around(
+    context: SeamContext,
+    part: Crop,
+    whole: Gaussians,
+    current: Mapping[int, Crop],
+    marks: Mapping[int, Bool[Tensor, "_"]],
+) -> list[Gaussians]:
+    """What neighbours have at the seams of a block, and what the block itself was trained amid elsewhere."""
+    plan, block = context.plan, part.owner
+    neighbours = find_neighbours(plan, block, current)
+    owners = plan.owners(whole.means.double().numpy())
+    replaced = torch.from_numpy(np.isin(owners, neighbours)) & find_reaching(plan, whole, block)
+    # A Gaussian of an anchor on this side of a face may lie on the other: it is the block's own all the same.
+    others = torch.from_numpy((owners != block) & (owners != FAR)) & ~part.core
+    around = [whole.select(others & ~replaced)]
+    for owner in neighbours:
+        other = current[owner].load(whole.sh_degree)
+        around.append(other.select(marks[owner] & find_reaching(plan, other, block)))
+    return around
 
 
 def _refine(job: SeamJob, settings: RunSettings, reporter: Reporter) -> Gaussians:
     refined = refine_seam(job, settings, reporter=reporter)
     # What would change its owner stays what it was: the neighbour does not know of it.
-    stays = torch.from_numpy(job.plan.owners(refined.means.double().numpy()) == job.index)
+    before, after = (job.plan.owners(each.means.double().numpy()) for each in (job.core, refined))
+    stays = torch.from_numpy(before == after)
     return _choose(stays, refined, job.core)
 
 
-def find_nearest(plan: BlockPlan, block: int, others: Collection[int], most: int) -> list[int]:
-    """The blocks whose cells' middles are nearest to that of a block, itself left out."""
-    middles = np.array([np.add(each.cell.low, each.cell.high) / 2 for each in plan.blocks])
-    distances = np.linalg.norm(middles - middles[block], axis=1)
-    return sorted((owner for owner in others if owner != block), key=lambda owner: (distances[owner], owner))[:most]
+def find_neighbours(plan: BlockPlan, block: int, others: Collection[int]) -> list[int]:
+    """The blocks whose rectangle, margin included, touches that of a block, itself left out."""
+    boxes = [np.array([each.cell.low, each.cell.high]) for each in plan.blocks]
+    margins = [np.array(each.cell.margin) for each in plan.blocks]
+
+    def touches(other: int) -> bool:
+        reach = margins[block] + margins[other]
+        (low, high), (start, end) = boxes[block], boxes[other]
+        return bool((start <= high + reach).all() and (low <= end + reach).all())
+
+    return sorted(owner for owner in others if owner != block and touches(owner))
 
 
 def _choose(first: Bool[Tensor, "n"], yes: Gaussians, no: Gaussians) -> Gaussians:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt
@@ -139,18 +139,14 @@ def _count_loads(observations: Observations, assigned: Bool[np.ndarray, "g v"]) 
     kind = next(kind for kind in (np.uint16, np.uint32, np.uint64) if num_groups <= 8 * kind().itemsize)
     bits = np.left_shift(np.ones(num_groups, kind), np.arange(num_groups, dtype=kind))
     words = np.bitwise_or.reduce(np.where(assigned, bits[:, None], kind(0)), axis=0)
-    patterns = _patterns(min(num_groups, 16))
-    halves = np.zeros((-(-num_groups // 16), len(patterns)), np.int64)
+    num_bits = min(num_groups, 16)
+    halves = np.zeros((-(-num_groups // 16), 1 << num_bits), np.int64)
     for _, lengths, views in observations.in_parts(observations.rows_seen_by(np.asarray(assigned.any(axis=0)))):
         joined = np.bitwise_or.reduceat(words[views], np.cumsum(lengths) - lengths)
         _count_patterns(joined, halves)
-    return (halves @ patterns).reshape(-1)[:num_groups]
-
-
-@cache
-def _patterns(num_bits: int) -> Int[np.ndarray, "p k"]:
-    """The bits of all numbers of some bits, lowest first."""
-    return (np.arange(1 << num_bits)[:, None] >> np.arange(num_bits)) & 1
+    # The patterns in which a bit is set, for each bit, without a table of them all.
+    sums = [halves.reshape(len(halves), -1, 2, 1 << bit)[:, :, 1].sum(axis=(1, 2)) for bit in range(num_bits)]
+    return np.stack(sums, axis=1).reshape(-1)[:num_groups]
 
 
 def _count_patterns(words: UInt[np.ndarray, "n"], halves: Int[np.ndarray, "h p"]) -> None:

@@ -118,6 +118,14 @@ class SparsePoints:
         )
         return thinned.subset((counts >= min_views) | (self.track_lengths == 0))
 
+    def thinned(self, most: int) -> "SparsePoints":
+        """At most this many points, picked evenly through the list."""
+        if len(self) <= most:
+            return self
+        keep = np.zeros(len(self), bool)
+        keep[np.linspace(0, len(self) - 1, most).astype(np.int64)] = True
+        return self.subset(keep)
+
     @classmethod
     def empty(cls) -> "SparsePoints":
         """No points at all."""

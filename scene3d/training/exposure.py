@@ -35,6 +35,16 @@ class Exposure:
         exposure.parameters["affine"].copy_(affine)
         return exposure
 
+    @classmethod
+    def from_gains(cls, gains: Float[Tensor, "v 3"], device: torch.device | str = "cpu") -> "Exposure":
+        """Exposures that begin with measured gains of red, green and blue, and are trained from there.
+
+        Their mean is brought to the identity, as it stays in training.
+        """
+        exposure = cls(len(gains), device=device)
+        exposure.parameters["affine"].data[:, :, :3] = torch.diag_embed(gains / gains.mean(0)).to(device)
+        return exposure
+
     def apply(self, image: Float[Tensor, "h w 3"], view: int) -> Float[Tensor, "h w 3"]:
         """The rendered image as photograph `view` was exposed."""
         if not self.enabled:

@@ -23,8 +23,11 @@ size around steps and rounds of 100,000 to 200,000 Gaussians of degree 1 and 3 i
 WORKING_BYTES = 80 << 20
 """What torch and the rasterizer touch of their own code and buffers once they work, whatever the scene."""
 
-M_ARENA_MAX = -8
-"""Number of this option of glibc's `mallopt`."""
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+"""Numbers of these options of glibc's `mallopt`."""
+
+LARGE_BYTES = 1 << 17
+"""Where memory is short, what is larger than this goes back to the system as soon as it is freed."""
 
 MIN_PHOTO_BYTES = 64 << 20
 """Photographs get at least this: a cache that holds none would decode one per iteration."""
@@ -89,6 +92,12 @@ def keep_one_heap() -> None:
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+
+
+def keep_little() -> None:
+    """Lets every image and large tensor go back to the system once it is freed, where the C library would keep it."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def release_memory() -> None:

@@ -12,6 +12,7 @@ from scene3d.data.capture import Capture, Finding, Severity, SparsePoints, descr
 from scene3d.data.frame import estimate_frame
 from scene3d.data.inspection import inspect_capture
 from scene3d.data.loader import ImageLoader
+from scene3d.data.photo_gains import measure_gains
 from scene3d.data.reading import read_capture
 from scene3d.data.split import Split, split_views
 from scene3d.errors import InputError
@@ -20,6 +21,7 @@ from scene3d.gaussians.gaussians import Gaussians
 from scene3d.gaussians.initialization import gaussians_from_points, random_points_in_frustums
 from scene3d.seeding import make_generator
 from scene3d.training.depth_prior import DepthPriorTerm
+from scene3d.training.exposure import Exposure
 from scene3d.training.memory import affordable_gaussians, check_fits, photo_bytes
 from scene3d.training.pseudo_view import PseudoViewTerm
 from scene3d.training.schedules import growth_cap
@@ -129,6 +131,22 @@ def open_photos(capture: Capture, views: Sequence[int], settings: ReconstructSet
         largest_image(capture, views, settings),
     )
     return ImageLoader(capture.views, image_scale=settings.image_scale, memory_bytes=left)
+
+
+def start_exposure(
+    capture: Capture, views: Sequence[int], settings: ReconstructSettings, reporter: Reporter
+) -> Exposure | None:
+    """Exposures that begin with how bright the photographs are where they overlap; None where they are off.
+
+    From the identity, training moves them too slowly to matter before the scene has settled at a mean brightness.
+    """
+    if not settings.exposure.enabled or len(views) < 2:
+        return None
+    measured = measure_gains(capture, views)
+    for finding in measured.findings:
+        reporter.note(describe(finding), level=finding.severity.value)
+    reporter.note(f"the photographs differ in brightness by {measured.spread:.0%} (standard deviation)")
+    return Exposure.from_gains(torch.from_numpy(measured.gains).float(), choose_device(settings))
 
 
 def make_terms(

@@ -56,13 +56,14 @@ class PseudoViewTerm:
         if median is None:
             return depth.new_zeros(())
         offset = choose_offset(photo.camera, median, settings, draws)
-        pseudo = step.expose(step.render(shift_camera(photo.camera, offset)).image)
         # Early on depth is too rough to be trusted with a gradient of its own.
         moves_depth = progress >= 2 * settings.start_share
         pixels = warp_to_pseudo(depth if moves_depth else now, photo.camera, offset)
         mask = visible_mask(pixels, now, known)
         if photo.mask is not None:
             mask = mask & photo.mask
+        # Rendered after the mask is made, whose intermediate images are then gone: less memory at the peak.
+        pseudo = step.expose(step.render(shift_camera(photo.camera, offset)).image)
         weight = log_linear(settings.weight, settings.final_weight, progress)
         return weight * warped_difference(photo.image, pseudo, pixels, mask)
 

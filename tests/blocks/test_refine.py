@@ -6,14 +6,25 @@ import numpy as np
 import pytest
 import torch
 
+from blocks.global_stage import Shared
 from blocks.merge_settings import MergeSettings
-from blocks.refine import SeamJob, find_seam, refine_seam
-from blocks.refine_parts import find_nearest
+from blocks.refine import SeamJob, find_reaching, find_seam, refine_seam
+from blocks.refine_parts import SeamContext, find_neighbours, make_job
 from blocks.settings import RunSettings
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.io.images import write_image
 from scene3d.render import render_view
-from tests.blocks.two_blocks import MARGIN, Photographs, make_cameras, make_capture, make_plan, make_town, view_name
+from scene3d.training.run_folder import RunFolder
+from tests.blocks.two_blocks import (
+    MARGIN,
+    Photographs,
+    crop_of,
+    make_cameras,
+    make_capture,
+    make_plan,
+    make_town,
+    view_name,
+)
 
 SETTINGS = RunSettings(image_scale=1.0, sh_degree=0, merge=MergeSettings(refine_iterations=150))
 
@@ -70,7 +81,64 @@ def test_refining_mends_a_seam_and_leaves_the_rest(town: Gaussians, tmp_path) ->
     assert refine_seam(job, none) is spoiled
 
 
-def test_neighbours_come_nearest_first() -> None:
+def test_only_blocks_that_touch_are_neighbours() -> None:
     plan = make_plan(make_cameras(), (-0.8, 0.0, 0.8))
-    assert find_nearest(plan, 0, range(4), 2) == [1, 2]
-    assert find_nearest(plan, 2, (0, 2, 3), 2) == [3, 0]
+    assert find_neighbours(plan, 0, range(4)) == [1]
+    assert find_neighbours(plan, 2, (0, 2, 3)) == [3]
+
+
+def test_what_is_around_a_seam_does_not_grow_with_what_the_neighbours_hold(town: Gaussians, tmp_path) -> None:
+    cameras = make_cameras()
+    capture = make_capture(cameras, tmp_path)
+    sizes = {}
+    for name, cuts in (("whole", (0.0,)), ("cut", (0.0, 0.8))):
+        plan = make_plan(cameras, cuts)
+        context = SeamContext(run=RunFolder(tmp_path), plan=plan, capture=capture, settings=SETTINGS)
+        crops = {owner: crop_of(tmp_path, plan, owner, town) for owner in range(len(plan.blocks))}
+        marks = {owner: crop.core for owner, crop in crops.items()}
+        # The block itself was trained without surroundings, so that all there is comes from neighbours.
+        alone = crop_of(tmp_path, plan, 0, owned(town, 0))
+        crops[0], marks[0] = alone, alone.core
+        job = make_job(context, Shared.nothing(), crops[0], crops, marks)
+        assert len(job.core) == len(owned(town, 0))
+        assert torch.equal(find_reaching(plan, job.around, 0), torch.ones(len(job.around), dtype=torch.bool))
+        sizes[name] = len(job.around)
+    beyond = len(owned(town, 1))
+    assert 0 < sizes["whole"] < 0.3 * beyond
+    assert sizes["cut"] == sizes["whole"]
+
+
+def test_beyond_the_seam_stands_what_the_block_was_trained_amid(town: Gaussians, tmp_path) -> None:
+    cameras = make_cameras()
+    plan, capture = make_plan(cameras), make_capture(cameras, tmp_path)
+    context = SeamContext(run=RunFolder(tmp_path), plan=plan, capture=capture, settings=SETTINGS)
+    mine = replace(town, sh=town.sh + 1.0)
+    crops = {0: crop_of(tmp_path, plan, 0, mine), 1: crop_of(tmp_path, plan, 1, town)}
+    marks = {owner: crop.core for owner, crop in crops.items()}
+    around = make_job(context, Shared.nothing(), crops[0], crops, marks).around
+    reaching = find_reaching(plan, around, 0)
+    assert len(around) == len(owned(town, 1))
+    of_neighbour = {tuple(color) for color in town.sh[:, 0].tolist()}
+    assert all(tuple(color) in of_neighbour for color in around.sh[reaching, 0].tolist())
+    assert not any(tuple(color) in of_neighbour for color in around.sh[~reaching, 0].tolist())
+    hole = make_job(context, Shared.nothing(), crops[0], {0: crops[0]}, {0: marks[0]}).around
+    assert not any(tuple(color) in of_neighbour for color in hole.sh[:, 0].tolist())
+
+
+def test_refining_renders_no_pseudo_views(town: Gaussians, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = replace(
+        SETTINGS, pseudo_view=replace(SETTINGS.pseudo_view, every=1), merge=MergeSettings(refine_iterations=3)
+    )
+    cameras = make_cameras()
+    plan, truth = make_plan(cameras), Photographs(town, cameras)
+    for index in range(len(cameras)):
+        write_image(tmp_path / view_name(index), truth.load(index).image)
+    capture = make_capture(cameras, tmp_path)
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a pseudo view was rendered")
+
+    monkeypatch.setattr("scene3d.training.pseudo_view.PseudoViewTerm.__call__", refuse)
+    views = plan.find_views(0, capture)
+    job = SeamJob(plan=plan, index=0, capture=capture, views=views, core=owned(town, 0), around=owned(town, 1))
+    assert len(refine_seam(job, asked)) == len(job.core)

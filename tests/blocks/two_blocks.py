@@ -214,8 +214,9 @@ def write_run(root: Path, plan: BlockPlan, models: Mapping[int, Gaussians], far:
         save_block(BlockFolder(run.blocks / plan.blocks[index].block_id), model, plan.sha256, facts)
     far = make_far() if far is None else far
     far_sha256 = save_gaussians(run.shared / "far.safetensors", far)
-    record = {"schema_version": 1, "plan_sha256": plan.sha256, "far_sha256": far_sha256, "num_far": len(far)}
-    write_json(run.shared / "shared.json", record)
+    coarse_sha256 = save_gaussians(run.shared / "coarse.safetensors", make_town())
+    record = {"schema_version": 2, "plan_sha256": plan.sha256, "far_sha256": far_sha256, "num_far": len(far)}
+    write_json(run.shared / "shared.json", {**record, "coarse_sha256": coarse_sha256})
     return run
 
 

@@ -3,8 +3,8 @@
 import torch
 
 from scene3d.gaussians.gaussians import Gaussians
+from scene3d.training.explicit_field import PARAMETERS, ExplicitField
 from scene3d.training.exposure import Exposure
-from scene3d.training.field import PARAMETERS, ExplicitField
 
 
 def _field(num: int = 6, degree: int = 0) -> ExplicitField:
@@ -32,7 +32,8 @@ def _step(field: ExplicitField, seed: int) -> None:
 def test_a_restored_field_continues_bit_for_bit() -> None:
     field = _field(degree=1)
     _step(field, 1)
-    twin = ExplicitField.restore(field.capture())
+    twin = _field()
+    twin.restore(field.capture())
     for seed in (2, 3):
         _step(field, seed)
         _step(twin, seed)
@@ -84,6 +85,19 @@ def test_the_mean_exposure_stays_the_identity() -> None:
     affine = exposure.parameters["affine"].detach()
     torch.testing.assert_close(affine.mean(0), torch.eye(3, 4), rtol=0, atol=1e-6)
     assert float((affine[3] - torch.eye(3, 4)).abs().max()) > 0.01
+
+
+def test_an_exposure_begins_with_measured_gains_whose_mean_is_the_identity() -> None:
+    gains = torch.tensor([[1.2, 1.0, 0.9], [0.8, 1.1, 1.2], [1.1, 1.0, 0.7]])
+    exposure = Exposure.from_gains(gains)
+    assert exposure.trainable
+    affine = exposure.parameters["affine"].detach()
+    torch.testing.assert_close(affine.mean(0), torch.eye(3, 4))
+    image = torch.full((2, 2, 3), 0.5)
+    torch.testing.assert_close(exposure.apply(image, 0).detach()[0, 0], 0.5 * gains[0] / gains.mean(0))
+    exposure.apply(image, 1).sum().backward()
+    exposure.step(1, 0.01)
+    torch.testing.assert_close(exposure.parameters["affine"].detach().mean(0), torch.eye(3, 4))
 
 
 def test_a_disabled_exposure_changes_nothing() -> None:
