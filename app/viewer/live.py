@@ -11,7 +11,7 @@ from scene3d.errors import InputError, Scene3dError
 from scene3d.gaussians.gaussians import Gaussians, resize_sh
 from scene3d.geometry.similarity import Similarity
 from scene3d.io.checkpoint import load_checkpoint
-from scene3d.training.field import PARAMETERS
+from scene3d.training.explicit_field import PARAMETERS
 from scene3d.training.run_folder import read_run
 
 MAX_SH_DEGREE = 3
@@ -60,8 +60,10 @@ def _read_checkpoint(folder: Path) -> tuple[Gaussians | None, int]:
         checkpoint = load_checkpoint(folder)
     except (InputError, FileNotFoundError):
         return None, 0  # between two saves the older may be deleted while it is read; the next look finds the newer
-    if checkpoint is None or any(f"field.{name}" not in checkpoint.tensors for name in PARAMETERS):
+    if checkpoint is None:
         return None, 0
+    if any(f"field.{name}" not in checkpoint.tensors for name in PARAMETERS):
+        raise InputError("anchors are shown when they are finished", remedy="wait for the end of the run")
     return Gaussians(**{name: checkpoint.tensors[f"field.{name}"] for name in PARAMETERS}), checkpoint.step
 
 

@@ -99,8 +99,8 @@ def look_again(
     services: "Services", run: str | None, chosen: str | None, source: str | None
 ) -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
     """The lists after something has changed on disk; what was chosen stays chosen."""
-    captures = (capture.choose_capture(services, each) for each in (chosen, source))
-    return choose_run(services, run), *captures
+    captures, sources = (capture.choose_capture(services, each) for each in (chosen, source))
+    return choose_run(services, run), captures, sources
 
 
 def choose_run(services: "Services", chosen: str | None) -> gr.Dropdown:
