@@ -20,9 +20,13 @@ ROOT = Path(__file__).resolve().parents[3]
 STAND_IN = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
+from dataclasses import replace
 from scene3d.generation.generator import Generator
+from scene3d.generation.layout import default_classes
+from scene3d.generation.spec import GeneratorSpec
 from tests.blocks.flat_grower import FlatGrower
-Generator.load = classmethod(lambda cls, path=None: FlatGrower())
+spec = replace(GeneratorSpec(), classes=default_classes())
+Generator.load = classmethod(lambda cls, path=None: FlatGrower(spec))
 from app.cli import main
 raise SystemExit(main())
 """
@@ -51,9 +55,11 @@ def test_a_cell_grows_is_told_apart_and_is_undone_to_the_byte(browser, site):
     page.get_by_role("radio", name="road").click()
     page.locator(".s3-patch").first.dispatch_event("pointerdown")
     page.get_by_role("button", name="Grow", exact=True).click()
-    page.locator(".s3-job .s3-state[data-state=done]").wait_for()
+    page.locator(".s3-job .s3-state:is([data-state=done], [data-state=failed])").wait_for()
+    job = site.services.jobs.list()[0]
+    assert job.state == "done", site.services.jobs.log_tail(job.id)
     page.locator(".s3-cell.s3-grown").wait_for()
-    assert "--layout" in site.services.jobs.list()[0].words
+    assert "--layout" in job.words
     assert sha256(scene.read_bytes()).hexdigest() != before
     page.get_by_role("tab", name="Scene", exact=True).click()
     page.wait_for_function("window.scene3d.panel.info?.shown.includes('origin')")
