@@ -45,7 +45,7 @@ export class FrameRenderer {
   async show(frame) {
     const share = frame.moving ? this.share : 1;
     const size = [frame.width, frame.height].map((side) => Math.max(16, Math.round(side * share)));
-    const response = await fetch(address(frameQuery(frame, size)));
+    const response = await fetch(address(frameQuery(frame, size, { client: CLIENT })));
     if (response.status === 204) return; // a newer picture is on its way
     if (!response.ok) throw new Error((await response.json().catch(() => ({}))).error || `no picture (${response.status})`);
     const blob = await response.blob();
@@ -62,9 +62,10 @@ export class FrameRenderer {
   }
 }
 
+// Only pictures with a client are dropped when it has asked for a newer one.
 export function frameQuery(frame, [width, height], more = {}) {
   number += 1;
-  const query = new URLSearchParams({ size: `${width}x${height}`, shown: frame.shown || "image", client: CLIENT, n: number, ...more });
+  const query = new URLSearchParams({ size: `${width}x${height}`, shown: frame.shown || "image", n: number, ...more });
   if (frame.view !== undefined && frame.view !== null) query.set("view", frame.view);
   else query.set("pose", toQuery(frame.pose));
   if (frame.key) query.set("key", frame.key);
