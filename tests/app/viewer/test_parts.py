@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from app.viewer.forms import find_fields, read_form, values_of
 from app.viewer.frames import Painter, make_camera
@@ -162,3 +163,30 @@ def test_progress_is_read_on_from_where_it_was(tmp_path: Path) -> None:
     record = progress.to_record()
     assert record["curves"]["loss"] == [(10.0, 0.5), (20.0, 0.4)]
     assert record["finished"] == []  # that line was glued to the one cut short
+
+
+def test_a_film_flies_through_the_keyframes_of_the_page(tmp_path: Path, stage) -> None:
+    from app.cli import main
+    from app.viewer.exports import Film, Pose, order_film
+
+    class Orders:
+        def submit(self, kind, title, words, **facts):
+            self.words = [word if not word.endswith(".mp4") else word.replace(".mp4", ".gif") for word in words]
+            return self
+
+    poses = [Pose(position=[0, -4, z], rotation=list(FRONT[3:7]), fov=45) for z in (0.0, 0.5)]
+    workspace = Workspace(tmp_path / "root", tmp_path / "sphere.ply")
+    orders = order_film(workspace, Orders(), stage, Film(keyframes=poses, seconds=0.125))
+    assert main(orders.words) == 0
+    (film,) = (workspace.cache(stage.run) / "film").glob("*.gif")
+    with Image.open(film) as opened:
+        assert (opened.n_frames, opened.size) == (3, (960, 540))
+
+
+def test_keyframes_that_are_no_cameras_are_refused(tmp_path: Path) -> None:
+    from app.commands.render import read_keyframes
+
+    for text in ("{}", '{"cameras": [{}]}', '{"cameras": [{"width": 4, "height": 4, "K": [1], "cam_from_world": []}]}'):
+        (tmp_path / "k.json").write_text(text)
+        with pytest.raises(InputError):
+            read_keyframes(tmp_path / "k.json")

@@ -1,13 +1,14 @@
 """The scene panel in a real browser: what is seen, where the camera is, what a click hits, what a box exports."""
 
 import io
+import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from scene3d.io.ply import read_gaussians_ply
-from tests.app.viewer.browsers import browser, open_page
+from tests.app.viewer.browsers import WAIT_MS, browser, open_page
 from tests.app.viewer.sites import PAGE_MARKS, make_sphere, open_site, write_sphere
 
 __all__ = ["browser"]
@@ -136,3 +137,25 @@ def test_the_crop_box_exports_the_gaussians_inside(page, tmp_path):
 def test_nothing_is_asked_of_any_other_machine_and_nothing_breaks(page):
     assert page.foreign == []
     assert page.errors == []
+
+
+def test_a_share_folder_shows_the_scene_from_a_disk_without_a_server(browser, page, site, tmp_path):
+    record = page.evaluate(
+        "fetch('scene3d-api/runs/sphere.ply/share', { method: 'POST', headers: { 'Content-Type': 'application/json' },"
+        " body: '{}' }).then((answer) => answer.json())"
+    )
+    packed = page.request.get(f"{site.url}/scene3d-data/sphere.ply/{record['file']}").body()
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        assert {"index.html", "scene.spz", "LICENCES.txt"} <= set(archive.namelist())
+        (tmp_path / "index.html").write_bytes(archive.read("index.html"))
+    shared = browser.new_page(viewport={"width": 640, "height": 480})
+    asked = []
+    shared.on("request", lambda request: asked.append(request.url))
+    shared.goto((tmp_path / "index.html").as_uri())
+    shared.wait_for_function("document.body.dataset.loaded === 'yes'", timeout=WAIT_MS)
+    shared.wait_for_function("performance.now() > 3000", timeout=WAIT_MS)
+    picture = Image.open(io.BytesIO(shared.screenshot())).convert("RGB")
+    red, green, blue = np.asarray(picture.crop((310, 230, 330, 250)), float).mean(axis=(0, 1))
+    assert red > 150 > 80 > max(green, blue)
+    assert not [url for url in asked if url.startswith("http")]
+    shared.close()
