@@ -30,6 +30,7 @@ COMMANDS = {
     "export": "Write a scene as .ply, .splat, .spz or a mesh, whole or cropped",
     "clean": "Remove floaters and whatever lies outside a box",
     "bench": "Reconstruct and measure, and print our figures beside the published ones",
+    "view": "Open the viewer in the browser: look, reconstruct, extend, measure, export",
     "demo": "Make a small synthetic place, reconstruct it and show the result",
     "doctor": "List what works on this machine, and why the rest does not",
 }
