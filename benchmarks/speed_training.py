@@ -14,14 +14,14 @@ import torch
 from machine import SHARED, usable_cores
 from timing import Bar, ratio
 
+import scene3d.training.splats as splats_module
 import scene3d.training.step as step_module
-import scene3d.training.trainer as trainer_module
 from rasterizer import l1_ssim, rasterization
 from scene3d.data.loader import ImageLoader, TrainingImage
 from scene3d.data.synthetic import SyntheticSettings, make_capture
 from scene3d.events import Quiet
 from scene3d.render import NEAR_PLANE, camera_tensors
-from scene3d.training.field import ExplicitField
+from scene3d.training.explicit_field import ExplicitField
 from scene3d.training.preparation import (
     count_pixels,
     find_scene_scale,
@@ -133,11 +133,11 @@ def run_measured(trainer: Trainer, loader: ImageLoader, measured: Measured) -> N
     parts = measured.parts_s
     with (
         timed_calls(loader, "load", parts, "decode"),
-        timed_calls(step_module, "rasterization", parts, "raster forward"),
+        timed_calls(splats_module, "rasterization", parts, "raster forward"),
         timed_calls(step_module, "photometric_loss", parts, "loss"),
         timed_calls(torch.Tensor, "backward", parts, "backward"),
         timed_calls(step_module, "apply_gradients", parts, "optimiser"),
-        timed_calls(trainer_module, "change_density", parts, "densify"),
+        timed_calls(ExplicitField, "change_density", parts, "densify"),
     ):
         for _ in range(ITERATIONS_PER_ROUND):
             with measured.steps.measured():

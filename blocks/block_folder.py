@@ -12,6 +12,7 @@ from scene3d.io.bounded_json import read_json_object
 from scene3d.io.tensors import read_tensors, write_tensors
 
 BLOCK_SCHEMA_VERSION = 1
+FAILURE_SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,11 @@ class BlockFolder:
     def scene(self) -> Path:
         """All its Gaussians, those of its margin and surroundings too."""
         return self.root / "scene.safetensors"
+
+    @property
+    def anchors(self) -> Path:
+        """The anchors that its Gaussians were decoded from, with the decoder, where it was trained with one."""
+        return self.root / "anchors.safetensors"
 
     @property
     def record(self) -> Path:
@@ -80,6 +86,12 @@ def save_block(folder: BlockFolder, gaussians: Gaussians, plan_sha256: str, fact
     }
     write_json(folder.record, record)
     folder.failure.unlink(missing_ok=True)
+
+
+def keep_failure(folder: BlockFolder, reason: str) -> None:
+    """Write down why a block failed, so that the merged scene can name its hole."""
+    make_folder(folder.root)
+    write_json(folder.failure, {"schema_version": FAILURE_SCHEMA_VERSION, "reason": reason})
 
 
 def read_block_record(folder: BlockFolder, plan_sha256: str) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from scene3d.events import Reporter
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.io.checkpoint import save_checkpoint
 from scene3d.render import max_blending_weights
-from scene3d.training.field import ExplicitField
+from scene3d.training.explicit_field import ExplicitField
 from scene3d.training.hooks import Surroundings, TrainingHooks
 from scene3d.training.memory import affordable_gaussians, forget_peak, peak_memory_bytes, release_memory
 from scene3d.training.preparation import (
@@ -68,7 +68,7 @@ def train_block(job: BlockJob, *, resume: bool, reporter: Reporter) -> None:
     capture = job.prepared.capture
     views = job.plan.find_views(job.index, capture)
     start = make_block_start(job, views, reporter)
-    settings = _settings_for(job, views, len(start))
+    settings = limit_block(job, views, len(start))
     loader = open_photos(capture, views, settings)
     identity = _identity(job)
     hooks = TrainingHooks(
@@ -97,6 +97,26 @@ def train_block(job: BlockJob, *, resume: bool, reporter: Reporter) -> None:
     shutil.rmtree(job.folder.checkpoints, ignore_errors=True)
 
 
+def limit_block(job: BlockJob, views: Sequence[int], num_gaussians: int) -> RunSettings:
+    """The run's settings with the cap on Gaussians that this block's own pixels allow.
+
+    Args:
+        job: The block.
+        views: Of the capture, that it is trained on.
+        num_gaussians: That it begins with.
+
+    Raises:
+        LimitExceeded: Not even these fit into the memory given.
+    """
+    block, settings = job.plan.blocks[job.index], job.settings
+    own_pixels = int(block.num_pixels * settings.image_scale**2)
+    # Auxiliary Gaussians are not what the block's own pixels determine, so they come on top.
+    around = max(0, num_gaussians - block.num_points * gaussians_per_point(settings))
+    num_pixels = own_pixels + int(around * settings.density.pixels_per_gaussian)
+    limited = limit_growth(settings, job.prepared.capture, views, num_gaussians, num_pixels=num_pixels)
+    return replace(settings, density=limited.density, eval_every=0)
+
+
 def make_block_start(job: BlockJob, views: Sequence[int], reporter: Reporter) -> Gaussians:
     """One Gaussian per sparse point on the block's own ground; outside, what its views see of the coarse scene.
 
@@ -111,6 +131,7 @@ def make_block_start(job: BlockJob, views: Sequence[int], reporter: Reporter) ->
     around = find_surroundings(job, views)
     image_pixels = largest_image(capture, views, settings)
     most = affordable_gaussians(int(settings.memory_gb * 2**30), settings.sh_degree, image_pixels)
+    most //= gaussians_per_point(settings)
     if len(own) + len(around) > most > len(own):
         places = most - len(own)
         reporter.note(f"{len(around):,} auxiliary Gaussians are thinned to {places:,} to fit the memory given")
@@ -154,15 +175,9 @@ def make_surroundings(job: BlockJob, views: Sequence[int], settings: RunSettings
     )
 
 
-def _settings_for(job: BlockJob, views: Sequence[int], num_gaussians: int) -> RunSettings:
-    """The run's settings with the cap on Gaussians that this block's own pixels allow."""
-    block, settings = job.plan.blocks[job.index], job.settings
-    own_pixels = int(block.num_pixels * settings.image_scale**2)
-    # Auxiliary Gaussians are not what the block's own pixels determine, so they come on top.
-    around = max(0, num_gaussians - block.num_points)
-    num_pixels = own_pixels + int(around * settings.density.pixels_per_gaussian)
-    limited = limit_growth(settings, job.prepared.capture, views, num_gaussians, num_pixels=num_pixels)
-    return replace(settings, density=limited.density, eval_every=0)
+def gaussians_per_point(settings: RunSettings) -> int:
+    """Gaussians that one sparse point stands for at the start, at most."""
+    return settings.anchors.offsets if settings.field == "anchors" else 1
 
 
 def _identity(job: BlockJob) -> str:

@@ -20,8 +20,9 @@ from scene3d.io.atomic import make_folder, write_json
 from scene3d.io.bounded_json import read_json_object
 from scene3d.io.tensors import read_tensors, write_tensors
 from scene3d.seeding import make_generator
+from scene3d.training.explicit_field import ExplicitField
 from scene3d.training.exposure import Exposure
-from scene3d.training.field import ExplicitField
+from scene3d.training.field import Field
 from scene3d.training.hooks import Surroundings
 from scene3d.training.memory import release_memory
 from scene3d.training.preparation import Prepared, choose_device, find_scene_scale, open_photos, start_exposure
@@ -92,13 +93,12 @@ def block_exposure(shared: Shared, plan: BlockPlan, index: int, device: torch.de
     return Exposure.fixed(shared.affine[list(plan.blocks[index].views)], device)
 
 
-def _train(
-    prepared: Prepared, start: Gaussians, settings: RunSettings, reporter: Reporter
-) -> tuple[ExplicitField, Exposure]:
+def _train(prepared: Prepared, start: Gaussians, settings: RunSettings, reporter: Reporter) -> tuple[Field, Exposure]:
     capture, views = prepared.capture, prepared.split.train
     scene = replace(
         settings,
-        iterations=settings.global_stage.iterations,
+        # A run for a first look does not wait longer for its surroundings than for a block.
+        iterations=min(settings.global_stage.iterations, settings.iterations),
         image_scale=settings.image_scale * IMAGE_SCALE,
         coarse_share=0.0,
         sh_degree=0,

@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from blocks.audit import AuditReport, audit_blocks
+from blocks.merge_anchors import merge_anchors
 from blocks.merge_parts import Crop, crop_blocks, crop_far
 from blocks.plan import BlockPlan
 from blocks.refine_parts import SeamContext, refine_parts
@@ -28,6 +29,7 @@ ROWS_AT_ONCE = 1 << 16
 """Gaussians handed on at once, so that little more than one block is ever in memory."""
 
 _RETRAIN = "train it with `scene3d reconstruct --resume`"
+_BEGIN_ANEW = "reconstruct into a new folder: the decoder that it would share has moved on without it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +91,9 @@ def merge_blocks(
 ) -> MergeResult:
     """Write `merged/scene.ply` and its manifest from the blocks that are finished.
 
-    A Gaussian goes where its centre lies, so each is in exactly one block's part. Blocks that are missing, failed or
-    hold numbers that are not finite leave a hole; sky and horizon come from the set that all blocks share.
+    A Gaussian goes where its centre lies, or its anchor, so each is in exactly one block's part. Blocks that are
+    missing, failed or hold numbers that are not finite leave a hole; sky and horizon come from the set that all blocks
+    share.
 
     Args:
         run: Its blocks were trained under this plan.
@@ -103,7 +106,7 @@ def merge_blocks(
     """
     reporter = reporter or Quiet()
     crops, failures = crop_blocks(run, plan, reporter)
-    holes = tuple(_hole_of(plan, index, reason) for index, reason in sorted(failures.items()))
+    holes = tuple(_hole_of(plan, index, reason, settings) for index, reason in sorted(failures.items()))
     for hole in holes:
         reporter.note(f"block {hole.block_id} leaves a hole: {hole.reason}; {hole.remedy}", level="warning")
     if not crops:
@@ -122,6 +125,7 @@ def merge_blocks(
         release_memory()
         refined = refine_parts(context, crops, kept, reporter)
         kept |= {part.owner: part.core for part in refined}
+    anchors = merge_anchors(run, plan, crops)
     record = _write_scene(run, plan, [*refined, *parts[len(crops) :]], kept, reporter)
     shutil.rmtree(run.merged_scene.parent / "seams", ignore_errors=True)
     result = MergeResult(
@@ -132,7 +136,7 @@ def merge_blocks(
         audit=audit,
         train_seconds=sum(float(crop.record.get("train_seconds") or 0) for crop in crops),
     )
-    write_json(run.manifest, _manifest(plan, result, record))
+    write_json(run.manifest, _manifest(plan, result, record) | _describe_field(anchors))
     return result
 
 
@@ -161,14 +165,17 @@ def _rows_of(part: Crop, kept: Bool[Tensor, "n"], plan: BlockPlan, sh_degree: in
     gaussians = part.load(sh_degree)
     for rows in torch.split(kept.nonzero()[:, 0], ROWS_AT_ONCE):
         chosen = gaussians.select(rows)
-        assert (plan.owners(chosen.means.double().numpy()) == part.owner).all(), "a Gaussian in another owner's part"
+        if part.anchor_core is None:
+            owners = plan.owners(chosen.means.double().numpy())
+            assert (owners == part.owner).all(), "a Gaussian in another owner's part"
         yield chosen
 
 
-def _hole_of(plan: BlockPlan, index: int, reason: str) -> Hole:
+def _hole_of(plan: BlockPlan, index: int, reason: str, settings: RunSettings) -> Hole:
     areas = [float(np.prod(np.subtract(block.cell.high, block.cell.low))) for block in plan.blocks]
     block_id = plan.blocks[index].block_id
-    return Hole(block_id=block_id, reason=reason, area_share=areas[index] / sum(areas), remedy=_RETRAIN)
+    remedy = _RETRAIN if settings.field == "explicit" else _BEGIN_ANEW
+    return Hole(block_id=block_id, reason=reason, area_share=areas[index] / sum(areas), remedy=remedy)
 
 
 def _describe(plan: BlockPlan, crop: Crop, num_removed: int) -> MergedBlock:
@@ -187,6 +194,11 @@ def _describe(plan: BlockPlan, crop: Crop, num_removed: int) -> MergedBlock:
         peak_memory_bytes=crop.record.get("peak_memory_bytes"),
         iterations=crop.record.get("iterations"),
     )
+
+
+def _describe_field(anchors: dict[str, Any] | None) -> dict[str, Any]:
+    """As of a scene in one piece."""
+    return {"field": "explicit"} if anchors is None else {"field": "anchors", "anchors": anchors}
 
 
 def _manifest(plan: BlockPlan, result: MergeResult, scene: Mapping[str, Any]) -> dict[str, Any]:

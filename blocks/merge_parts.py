@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -15,8 +16,10 @@ from blocks.plan import FAR, BlockPlan
 from scene3d.errors import InputError
 from scene3d.events import Reporter
 from scene3d.gaussians.gaussians import Gaussians, resize_sh
+from scene3d.io.anchor_file import read_anchors
 from scene3d.io.bounded_json import read_json_object
 from scene3d.io.gaussian_checks import finite_mask
+from scene3d.io.tensors import file_sha256
 from scene3d.training.run_folder import RunFolder
 
 _SMALLEST_QUAT_NORM = 1e-12
@@ -41,6 +44,10 @@ class Crop:
     """Not owned, elsewhere."""
 
     sh_degree: int
+    anchor_core: Bool[Tensor, "a"] | None = None
+    """Which anchors it owns, where its Gaussians come from anchors: each takes its Gaussians along, wherever their
+    centres lie, so that what was trained as a whole stays together."""
+
     record: Mapping[str, Any] = field(default_factory=dict)
     """`block.json`."""
 
@@ -150,7 +157,15 @@ def _crop_block(folder: BlockFolder, record: Mapping[str, Any] | None, plan: Blo
     gaussians = load_gaussians(folder.scene, expected_sha256=sha256)
     check_usable(gaussians, folder.scene)
     points = gaussians.means.double().numpy()
-    core = plan.owners(points) == index
+    anchor_core = _own_anchors(folder, record, plan, index)
+    if anchor_core is None:
+        core = plan.owners(points) == index
+    else:
+        core = np.repeat(anchor_core, int(record["offsets_per_anchor"]))
+    if len(core) != len(points):
+        raise InputError(
+            f"{len(points):,} Gaussians do not come from {len(core):,} offsets of anchors", where=folder.root
+        )
     if not core.any():
         raise InputError(f"none of its {len(core):,} Gaussians lies in its own cell")
     near = plan.blocks[index].cell.covers(plan.frame.from_world(points))
@@ -162,8 +177,21 @@ def _crop_block(folder: BlockFolder, record: Mapping[str, Any] | None, plan: Blo
         num_margin=int((near & ~core).sum()),
         num_auxiliary=int((~near & ~core).sum()),
         sh_degree=gaussians.sh_degree,
+        anchor_core=None if anchor_core is None else torch.from_numpy(anchor_core),
         record=record,
     )
+
+
+def _own_anchors(
+    folder: BlockFolder, record: Mapping[str, Any], plan: BlockPlan, index: int
+) -> Bool[np.ndarray, "a"] | None:
+    """Which of a block's anchors it owns; None where it has none."""
+    if not record.get("anchors_sha256"):
+        return None
+    if file_sha256(folder.anchors) != record["anchors_sha256"]:
+        raise InputError("its content is not what was saved (the SHA-256 differs)", where=folder.anchors)
+    anchors, _ = read_anchors(folder.anchors)
+    return np.asarray(plan.owners(anchors.positions.double().numpy()) == index)
 
 
 def _failure_of(folder: BlockFolder) -> str:

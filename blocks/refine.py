@@ -19,11 +19,12 @@ from blocks.settings import RunSettings
 from scene3d.data.capture import Capture
 from scene3d.events import Quiet, Reporter
 from scene3d.gaussians.gaussians import Gaussians
+from scene3d.training.explicit_field import ExplicitField
 from scene3d.training.exposure import Exposure
-from scene3d.training.field import ExplicitField
 from scene3d.training.hooks import Surroundings
 from scene3d.training.preparation import choose_device, find_scene_scale, make_terms, open_photos
 from scene3d.training.schedules import sh_degree_at
+from scene3d.training.settling import settling
 from scene3d.training.trainer import Trainer
 
 REACH_SIGMAS = 2.0
@@ -125,30 +126,9 @@ def _owners_around(
 
 
 def _refining(settings: RunSettings, num_gaussians: int) -> RunSettings:
-    """Settings of a run that only settles: final step sizes, no growth, nothing left out."""
-    steps = settings.optimizer
-    share = steps.other_lr_final_ratio
-    optimizer = replace(
-        steps,
-        means_lr=steps.means_lr * steps.means_lr_final_ratio,
-        means_lr_final_ratio=1.0,
-        quats_lr=steps.quats_lr * share,
-        scales_lr=steps.scales_lr * share,
-        opacities_lr=steps.opacities_lr * share,
-        sh_lr=steps.sh_lr * share,
-        other_lr_final_ratio=1.0,
-    )
-    return replace(
-        settings,
-        iterations=settings.merge.refine_iterations,
-        coarse_share=0.0,
-        eval_every=0,
-        optimizer=optimizer,
-        density=replace(settings.density, stop_share=0.0, max_gaussians=num_gaussians),
-        loss=replace(settings.loss, drop_share=0.0),
-        # A second rendering would make this stage the one that needs most memory.
-        pseudo_view=replace(settings.pseudo_view, every=0),
-    )
+    """Settings of a run that only settles, without pseudo views: a second rendering would need the most memory."""
+    settled = settling(settings, iterations=settings.merge.refine_iterations, num_gaussians=num_gaussians)
+    return replace(settled, pseudo_view=replace(settled.pseudo_view, every=0))
 
 
 def _put_back(core: Gaussians, near: Bool[Tensor, "n"], refined: Gaussians) -> Gaussians:

@@ -87,7 +87,7 @@ def make_job(
     """
     plan, degree = context.plan, max(each.sh_degree for each in current.values())
     whole = part.load(degree)
-    around = _find_around(context, part.owner, whole, current, marks)
+    around = _find_around(context, part, whole, current, marks)
     return SeamJob(
         plan=plan,
         index=part.owner,
@@ -101,16 +101,19 @@ def make_job(
 
 def _find_around(
     context: SeamContext,
-    block: int,
+    part: Crop,
     whole: Gaussians,
     current: Mapping[int, Crop],
     marks: Mapping[int, Bool[Tensor, "_"]],
 ) -> list[Gaussians]:
     """What neighbours have at the seams of a block, and what the block itself was trained amid elsewhere."""
-    plan, neighbours = context.plan, find_neighbours(context.plan, block, current)
+    plan, block = context.plan, part.owner
+    neighbours = find_neighbours(plan, block, current)
     owners = plan.owners(whole.means.double().numpy())
     replaced = torch.from_numpy(np.isin(owners, neighbours)) & find_reaching(plan, whole, block)
-    around = [whole.select(torch.from_numpy((owners != block) & (owners != FAR)) & ~replaced)]
+    # A Gaussian of an anchor on this side of a face may lie on the other: it is the block's own all the same.
+    others = torch.from_numpy((owners != block) & (owners != FAR)) & ~part.core
+    around = [whole.select(others & ~replaced)]
     for owner in neighbours:
         other = current[owner].load(whole.sh_degree)
         around.append(other.select(marks[owner] & find_reaching(plan, other, block)))
@@ -120,7 +123,8 @@ def _find_around(
 def _refine(job: SeamJob, settings: RunSettings, reporter: Reporter) -> Gaussians:
     refined = refine_seam(job, settings, reporter=reporter)
     # What would change its owner stays what it was: the neighbour does not know of it.
-    stays = torch.from_numpy(job.plan.owners(refined.means.double().numpy()) == job.index)
+    before, after = (job.plan.owners(each.means.double().numpy()) for each in (job.core, refined))
+    stays = torch.from_numpy(before == after)
     return _choose(stays, refined, job.core)
 
 

@@ -1,6 +1,6 @@
-"""Owns how work on one block after another is reported: as one stage of the whole run."""
+"""Owns how work on blocks is reported: as one stage of the whole run."""
 
-from scene3d.events import Figure, Reporter
+from scene3d.events import Figure, Quiet, Reporter
 
 
 class BlockProgress:
@@ -37,3 +37,20 @@ class BlockProgress:
     def note(self, message: str, *, level: str = "info") -> None:
         """Passes a line on."""
         self._reporter.note(message, level=level)
+
+
+class OnlyNotes(Quiet):
+    """Passes lines for the person on, and no progress.
+
+    Args:
+        reporter: Gets them.
+        subject: What they are about, in front of each line.
+    """
+
+    def __init__(self, reporter: Reporter, subject: str = "") -> None:
+        self._reporter = reporter
+        self._subject = f"{subject}: " if subject else ""
+
+    def note(self, message: str, *, level: str = "info") -> None:
+        """Passes a line on."""
+        self._reporter.note(f"{self._subject}{message}", level=level)

@@ -1,10 +1,12 @@
 """Owns the settings of a whole reconstruction, blocks included; their docstrings are the command line's help."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from dataclasses import field as part
 from typing import Literal
 
 from blocks.merge_settings import MergeSettings
 from blocks.partition_settings import PartitionSettings
+from blocks.turn_settings import TurnSettings
 from scene3d.errors import SettingsError
 from scene3d.training.settings import ReconstructSettings
 
@@ -18,7 +20,7 @@ class GlobalSettings:
     """The short stage before the blocks, which fits what they share: far surroundings, sky, exposures."""
 
     iterations: int = 400
-    """Iterations, at a quarter of the image size and without growth."""
+    """Iterations, at a quarter of the image size and without growth; no more than a block has."""
 
     max_points: int = 100_000
     """At most this many sparse points stand in for the scene."""
@@ -49,10 +51,18 @@ class RunSettings(ReconstructSettings):
     blocks: int | Literal["auto"] = "auto"
     """Number of blocks; auto makes one scene where the memory given allows it, else as many blocks as it asks for."""
 
-    partition: PartitionSettings = field(default_factory=PartitionSettings)
-    block: BlockSettings = field(default_factory=BlockSettings)
-    global_stage: GlobalSettings = field(default_factory=GlobalSettings)
-    merge: MergeSettings = field(default_factory=MergeSettings)
+    partition: PartitionSettings = part(default_factory=PartitionSettings)
+    block: BlockSettings = part(default_factory=BlockSettings)
+    global_stage: GlobalSettings = part(default_factory=GlobalSettings)
+    merge: MergeSettings = part(default_factory=MergeSettings)
+    turns: TurnSettings = part(default_factory=TurnSettings)
+
+    workers: int = 1
+    """Processes that train at the same time, by Ray; the scene does not depend on it."""
+
+    ray: str | None = None
+    """Address of a running Ray cluster to train on (`auto` for the one of this machine); by default one is started
+    here for the run, reachable from this machine only."""
 
     def __post_init__(self) -> None:
         # `super()` without arguments does not find the class that slots=True makes anew.
@@ -61,6 +71,20 @@ class RunSettings(ReconstructSettings):
             raise SettingsError(f"blocks is {self.blocks}; it is auto or at least 1")
         if self.partition.blocks is not None:
             raise SettingsError("partition.blocks is for `scene3d partition`", remedy="give blocks (--blocks) instead")
+
+        if self.workers < 1:
+            raise SettingsError(f"workers is {self.workers}; it must be at least 1")
+        lanes = self.turns.accumulate
+        if self.field == "anchors" and lanes is not None and lanes < self.workers:
+            raise SettingsError(
+                f"{self.workers} workers cannot share steps of {lanes} blocks",
+                remedy="use fewer workers (--workers), or raise turns.accumulate (--turns.accumulate) in a new run",
+            )
+
+    @property
+    def needs_ray(self) -> bool:
+        """Whether more than this process trains."""
+        return self.workers > 1 or self.ray is not None
 
     def in_blocks(self, num_blocks: int) -> "RunSettings":
         """These settings as a run in blocks goes by them.
@@ -72,5 +96,16 @@ class RunSettings(ReconstructSettings):
             partition = replace(self.partition, max_blocks=num_blocks, point_budget=1)
         else:
             partition = replace(self.partition, max_blocks=num_blocks)
+        if self.field == "anchors" and self.anchors.mode == "view":
+            raise SettingsError(
+                "anchors whose opacity depends on the view cannot be trained in blocks",
+                remedy="use --anchors.mode static, or --blocks 1",
+            )
         every = PSEUDO_VIEW_EVERY if self.pseudo_view.every is None else self.pseudo_view.every
-        return replace(self, partition=partition, pseudo_view=replace(self.pseudo_view, every=every))
+        # Resolved, so that a run that goes on with more or fewer workers is still the same run.
+        lanes = min(self.turns.accumulate or self.workers, num_blocks)
+        turns, workers = self.turns, self.workers
+        if self.field == "anchors":
+            turns, workers = replace(turns, accumulate=lanes), min(workers, lanes)
+        pseudo_view = replace(self.pseudo_view, every=every)
+        return replace(self, partition=partition, pseudo_view=pseudo_view, turns=turns, workers=workers)

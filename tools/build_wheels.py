@@ -24,7 +24,15 @@ from rasterizer.backends.cpu.toolchain import Compiler, compile_library, find_zi
 ROOT = Path(__file__).resolve().parents[1]
 CPU_BACKEND = Path("rasterizer", "backends", "cpu")
 PACKAGES = ("app", "blocks", "rasterizer", "scene3d")
-STAGED_FILES = ("pyproject.toml", "README.md", "LICENSE", "setup.py", "MANIFEST.in", "datasets/registry.toml")
+STAGED_FILES = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "setup.py",
+    "MANIFEST.in",
+    "datasets/registry.toml",
+    "tools/build_viewer.py",
+)
 REGISTRY = "scene3d/data/registry.toml"
 OLDEST_GLIBC = (2, 28)
 

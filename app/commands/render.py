@@ -24,6 +24,9 @@ DEFAULT_FIELD_OF_VIEW_DEG = 60.0
 ORBIT_RADII = 2.2
 """Distance of the turn from the middle of a bare .ply, in scene radii."""
 
+KEYFRAME_SMOOTHNESS = 0.25
+"""Width of the rounding at keyframes, in distances between two of them."""
+
 ELEVATION_RANGE_DEG = (10.0, 75.0)
 SOLID_OPACITY = 0.5
 """Gaussians above it count for where the middle of the scene is."""
@@ -54,6 +57,10 @@ class Render:
     path: Literal["orbit", "flythrough", "interpolate"] | None = None
     """Around the middle of the scene, a smooth flight past the most different views, or through the views in order."""
 
+    keyframes: OptionalPath = None
+    """Cameras that --path interpolate goes through instead of the views: JSON with `cameras`, each with width, height,
+    K and cam_from_world, in the world frame (levelled, z up) of the scene."""
+
     video: OptionalPath = None
     """Write the frames of --path as one .mp4, .webp or .gif."""
 
@@ -77,6 +84,8 @@ class Render:
             raise SettingsError(f"--width is {self.width}; it must be at least 1")
         if self.frames < 1 or self.fps <= 0:
             raise SettingsError(f"a film of {self.frames} frames at {self.fps} per second cannot be made")
+        if self.keyframes is not None and self.path != "interpolate":
+            raise SettingsError("--keyframes needs --path interpolate")
         if self.video is not None and self.path is None:
             raise SettingsError("--video needs a --path", remedy="add --path orbit, flythrough or interpolate")
 
@@ -114,8 +123,13 @@ def run(command: Render, reporter: Reporter) -> int:
 def choose_cameras(command: Render, scene: "OpenedScene") -> "dict[str, Camera]":
     """Cameras by the name of the picture: the views', or those along the path."""
     from app.scenes import open_capture, pick_cameras
-    from scene3d.cameras.trajectories import flythrough_path, interpolate_path
+    from scene3d.cameras.trajectories import flythrough_path, interpolate_path, smooth_path
 
+    if command.keyframes is not None:
+        keyframes = read_keyframes(command.keyframes)
+        path = interpolate_path(keyframes, command.frames)
+        path = smooth_path(path, KEYFRAME_SMOOTHNESS * command.frames / len(keyframes))
+        return {f"keyframes_{number:04d}": camera for number, camera in enumerate(path)}
     known = command.capture is not None or scene.run is not None
     cameras = (
         pick_cameras(scene, open_capture(scene, command.capture), command.views) if known or not command.path else {}
@@ -131,6 +145,32 @@ def choose_cameras(command: Render, scene: "OpenedScene") -> "dict[str, Camera]"
     else:
         path = make_orbit(scene, list(cameras.values()), command.frames)
     return {f"{command.path}_{number:04d}": camera for number, camera in enumerate(path)}
+
+
+def read_keyframes(path: Path) -> "list[Camera]":
+    """The cameras of a keyframe file.
+
+    Raises:
+        InputError: It is damaged, or holds no cameras.
+    """
+    import numpy as np
+
+    from scene3d.cameras.camera import Camera
+    from scene3d.io.bounded_json import read_json_object
+
+    record = read_json_object(path)
+    try:
+        return [
+            Camera(
+                width=int(each["width"]),
+                height=int(each["height"]),
+                K=np.array(each["K"], np.float64).reshape(3, 3),
+                cam_from_world=np.array(each["cam_from_world"], np.float64).reshape(4, 4),
+            )
+            for each in record["cameras"]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"holds no usable cameras ({error!r})", where=path) from error
 
 
 def make_orbit(scene: "OpenedScene", cameras: "list[Camera]", num_frames: int) -> "tuple[Camera, ...]":

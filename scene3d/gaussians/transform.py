@@ -54,7 +54,7 @@ def sh_rotation_matrix(rotation: Float[np.ndarray, "3 3"], degree: int) -> Float
     """
     if degree > MAX_SH_DEGREE:
         raise InputError(f"spherical harmonics of degree {degree}; at most {MAX_SH_DEGREE} can be rotated")
-    directions = _sphere_directions(_NUM_SAMPLE_DIRECTIONS)
+    directions = sphere_directions(_NUM_SAMPLE_DIRECTIONS)
     basis, rotated = sh_basis(directions, degree), sh_basis(directions @ rotation, degree)
     matrix = np.zeros((basis.shape[1], basis.shape[1]))
     for band in range(degree + 1):
@@ -87,7 +87,7 @@ def sh_basis(directions: Float[np.ndarray, "m 3"], degree: int) -> Float[np.ndar
     return np.stack(bands, axis=1)
 
 
-def _sphere_directions(count: int) -> Float[np.ndarray, "m 3"]:
+def sphere_directions(count: int) -> Float[np.ndarray, "m 3"]:
     """Evenly spread unit directions: a golden-angle spiral."""
     z = 1 - (2 * np.arange(count) + 1) / count
     angle = np.arange(count) * np.pi * (3 - np.sqrt(5))

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
 from scene3d.errors import InputError, LimitExceeded
@@ -30,8 +30,13 @@ _ALIGNMENT = 8
 _BYTES_AT_ONCE = 1 << 22
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None) -> str:
     """Write a safetensors file whole; needs no second copy of the tensors in memory.
+
+    Args:
+        path: Of the file.
+        tensors: By name.
+        metadata: Texts by name, kept in the file's header.
 
     Returns:
         SHA-256 of the file, in hex.
@@ -44,7 +49,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     digest = sha256()
     with replace_file(path) as temporary, temporary.open("wb") as stream:
-        header = _header(tensors, names)
+        header = _header(tensors, names, metadata)
         stream.write(header)
         digest.update(header)
         for name in names:
@@ -64,8 +69,24 @@ def read_tensors(path: Path, *, expected_sha256: str) -> dict[str, Tensor]:
     check_plain_file(path, max_bytes=MAX_TENSOR_FILE_BYTES)
     if file_sha256(path) != expected_sha256:
         raise InputError("its content is not what was saved (the SHA-256 differs)", where=path)
+    return _load(path)[0]
+
+
+def read_tensors_with_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file that nobody vouches for, and its metadata; the reader must check both.
+
+    Raises:
+        InputError: Missing, or no safetensors file.
+        LimitExceeded: Too large, or too little memory.
+    """
+    check_plain_file(path, max_bytes=MAX_TENSOR_FILE_BYTES)
+    return _load(path)
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except MemoryError as error:
         raise LimitExceeded("there is not enough memory to read these tensors", where=path) from error
     except Exception as error:  # The parser's own errors have no common root.
@@ -84,8 +105,10 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _header(tensors: Mapping[str, Tensor], names: list[str]) -> bytes:
-    entries = {}
+def _header(tensors: Mapping[str, Tensor], names: list[str], metadata: Mapping[str, str] | None) -> bytes:
+    entries: dict[str, object] = {}
+    if metadata:
+        entries["__metadata__"] = dict(metadata)
     position = 0
     for name in names:
         tensor = tensors[name]

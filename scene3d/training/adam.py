@@ -97,3 +97,19 @@ class RowAdam:
             moments.first, moments.second = moments.first[index], moments.second[index]
             moments.first[fresh] = 0
             moments.second[fresh] = 0
+
+    def capture(self) -> dict[str, Tensor]:
+        """Copies of moments and step counts."""
+        state = {"adam.row_steps": self.row_steps.clone()}
+        for name, moments in self.moments.items():
+            state[f"adam.{name}.first"] = moments.first.clone()
+            state[f"adam.{name}.second"] = moments.second.clone()
+        return state
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Goes on from what `capture` described."""
+        device = self.row_steps.device
+        self.row_steps = tensors["adam.row_steps"].clone().to(device)
+        for name in self.moments:
+            first, second = tensors[f"adam.{name}.first"], tensors[f"adam.{name}.second"]
+            self.moments[name] = Moments(first.clone().to(device), second.clone().to(device))

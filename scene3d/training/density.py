@@ -1,21 +1,36 @@
 """Owns where Gaussians are added and removed: screen gradients gathered over views, then one pure round."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scene3d.training.field import ExplicitField
+from scene3d.training.field import DensityReport, Region
 from scene3d.training.settings import DensitySettings
 
 SPLIT_SHRINK = 1.6
 """Each half of a split Gaussian is this much smaller (Kerbl et al. 2023, section 5.2)."""
 
-Region = Callable[[Float[Tensor, "n 3"]], Bool[Tensor, "n"]]
-"""Tells which centres may grow; None stands for everywhere."""
+
+@runtime_checkable
+class GaussianRows(Protocol):
+    """Raw Gaussian parameters whose rows can be rearranged together with their optimiser."""
+
+    parameters: dict[str, Tensor]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+
+    def __len__(self) -> int:
+        """Gaussians."""
+
+    def take(self, index: Int[Tensor, "m"], fresh: Bool[Tensor, "m"]) -> None:
+        """Row i becomes the old row `index[i]`; fresh rows forget their moments."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,13 +45,9 @@ class DensityStatistics:
         """Nothing seen yet."""
         return cls(torch.zeros(num_gaussians, device=device), torch.zeros(num_gaussians, device=device))
 
-    def observe(
-        self, means2d_gradient: Float[Tensor, "1 n 2"], visible: Bool[Tensor, "n"], width: int, height: int
-    ) -> None:
-        """Adds one view; gradients are measured in half images, so that thresholds do not depend on the size."""
-        half_image = torch.tensor([width / 2, height / 2], device=means2d_gradient.device)
-        norm = (means2d_gradient[0] * half_image).norm(dim=-1)
-        self.gradient_sum += norm * visible
+    def observe(self, norms: Float[Tensor, "n"], visible: Bool[Tensor, "n"]) -> None:
+        """Adds one view; `norms` are what `screen_norms` gives."""
+        self.gradient_sum += norms * visible
         self.view_count += visible
 
     def mean(self) -> Float[Tensor, "n"]:
@@ -54,17 +65,14 @@ class DensityStatistics:
         return cls(state["density.gradient_sum"].clone().to(device), state["density.view_count"].clone().to(device))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DensityReport:
-    """What one round did."""
-
-    cloned: int
-    split: int
-    pruned: int
+def screen_norms(means2d_gradient: Float[Tensor, "n 2"], width: int, height: int) -> Float[Tensor, "n"]:
+    """Lengths of gradients of screen positions, in half images, so that thresholds do not depend on the size."""
+    half_image = torch.tensor([width / 2, height / 2], device=means2d_gradient.device)
+    return (means2d_gradient * half_image).norm(dim=-1)
 
 
 def change_density(
-    field: ExplicitField,
+    field: GaussianRows,
     statistics: DensityStatistics,
     settings: DensitySettings,
     *,
@@ -101,7 +109,7 @@ def change_density(
     return DensityReport(cloned=num_clone, split=num_split, pruned=num_before - num_kept - num_split)
 
 
-def find_keep(field: ExplicitField, settings: DensitySettings, scene_scale: float) -> Bool[Tensor, "n"]:
+def find_keep(field: GaussianRows, settings: DensitySettings, scene_scale: float) -> Bool[Tensor, "n"]:
     """Gaussians that are neither too faint nor too large; never none."""
     opacity = field.parameters["opacity_logits"].detach().sigmoid()
     largest = field.parameters["log_scales"].detach().exp().max(1).values
@@ -112,7 +120,7 @@ def find_keep(field: ExplicitField, settings: DensitySettings, scene_scale: floa
 
 
 def find_candidates(
-    field: ExplicitField,
+    field: GaussianRows,
     statistics: DensityStatistics,
     settings: DensitySettings,
     keep: Bool[Tensor, "n"],
@@ -134,7 +142,7 @@ def find_candidates(
 
 
 @torch.no_grad()
-def _share_opacity(field: ExplicitField, rows: Int[Tensor, "m"]) -> None:
+def _share_opacity(field: GaussianRows, rows: Int[Tensor, "m"]) -> None:
     """Gives each of two that were one the opacity 1 - sqrt(1 - o): together they cover what the one covered.
 
     Without it every round brightens and thickens the scene, and training spends the next hundred iterations undoing
@@ -147,7 +155,7 @@ def _share_opacity(field: ExplicitField, rows: Int[Tensor, "m"]) -> None:
 
 
 @torch.no_grad()
-def _scatter_halves(field: ExplicitField, start: int, generator: torch.Generator) -> None:
+def _scatter_halves(field: GaussianRows, start: int, generator: torch.Generator) -> None:
     """Moves the rows from `start` on, each a half of a split Gaussian, to random places inside their parent."""
     means, quats, log_scales = (field.parameters[name] for name in ("means", "quats", "log_scales"))
     if start == len(means):

@@ -1,106 +1,128 @@
-"""Owns the explicit Gaussian field in training: parameters, their optimiser, and rearranging both together."""
+"""Owns what a trainer asks of a field, whatever it is made of."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scene3d.gaussians.gaussians import Gaussians, resize_sh
-from scene3d.training.adam import Moments, RowAdam
+from scene3d.cameras.camera import Camera
+from scene3d.gaussians.gaussians import Gaussians
+from scene3d.training.settings import ReconstructSettings
 
-PARAMETERS = ("means", "quats", "log_scales", "opacity_logits", "sh")
+Region = Callable[[Float[Tensor, "n 3"]], Bool[Tensor, "n"]]
+"""Tells which centres may grow; None stands for everywhere."""
 
 
-class ExplicitField:
-    """Plain 3D Gaussians as leaves of the gradient, with one Adam state per row.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Drawn:
+    """What a field shows one camera, and where that came from."""
 
-    Colour starts without view dependence and grows with `raise_sh_degree`, so that short and early training neither
-    stores nor moves coefficients that are still zero.
-    """
+    gaussians: Gaussians
+    """Differentiable."""
 
-    def __init__(self, gaussians: Gaussians, *, sh_degree: int = 0) -> None:
-        """Starts from raw parameters; coefficients above `sh_degree` are dropped."""
-        self.parameters: dict[str, Tensor] = {
-            name: getattr(gaussians, name).detach().clone().contiguous().float() for name in PARAMETERS
-        }
-        self.parameters["sh"] = resize_sh(self.parameters["sh"], sh_degree)
-        self._require_gradients()
-        self.adam = RowAdam(self.parameters)
+    rows: Int[Tensor, "m"] | None = None
+    """Rows of the field these belong to, in order; None where every row is there."""
 
-    def __len__(self) -> int:
-        return len(self.parameters["means"])
+    distillation: Float[Tensor, ""] | None = None
+    """Weighted difference between the shared decoder and its teacher; None without a teacher."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DensityReport:
+    """What one round did."""
+
+    cloned: int
+    split: int
+    pruned: int
+
+
+@runtime_checkable
+class Field(Protocol):
+    """Trainable Gaussians: rows with private parameters, their optimiser, and what density rounds gathered."""
 
     @property
     def device(self) -> torch.device:
         """Where the parameters live."""
-        return self.parameters["means"].device
+
+    def __len__(self) -> int:
+        """Rows that density rounds act on: Gaussians, or anchors."""
+
+    @property
+    def num_gaussians(self) -> int:
+        """Gaussians of all rows."""
 
     @property
     def sh_degree(self) -> int:
         """Degree of view-dependent colour in use."""
-        return round(self.parameters["sh"].shape[1] ** 0.5) - 1
-
-    def gaussians(self) -> Gaussians:
-        """The parameters themselves: gradients flow back to them."""
-        return Gaussians(**{name: self.parameters[name] for name in PARAMETERS})
-
-    def baked(self, sh_degree: int) -> Gaussians:
-        """A detached copy of one colour degree, ready for a file."""
-        values = {name: value.detach().clone() for name, value in self.parameters.items()}
-        values["sh"] = resize_sh(values["sh"], sh_degree)
-        return Gaussians(**values)
 
     def raise_sh_degree(self, sh_degree: int) -> None:
-        """Adds coefficients, all zero, up to a degree; does nothing if they are there."""
-        if sh_degree <= self.sh_degree:
-            return
-        self.parameters["sh"] = resize_sh(self.parameters["sh"].detach(), sh_degree)
-        moments = self.adam.moments["sh"]
-        moments.first, moments.second = resize_sh(moments.first, sh_degree), resize_sh(moments.second, sh_degree)
-        self._require_gradients()
+        """Uses a higher degree from now on; does nothing for a lower one."""
 
-    def take(self, index: Int[Tensor, "m"], fresh: Bool[Tensor, "m"]) -> None:
-        """Keeps, drops and repeats rows: row i becomes the old row `index[i]`; fresh rows forget their moments."""
-        self.parameters = {name: value.detach()[index].contiguous() for name, value in self.parameters.items()}
-        self._require_gradients()
-        self.adam.take(index, fresh)
+    def gaussians(self, camera: Camera) -> Gaussians:
+        """All Gaussians as a camera sees them, row by row; gradients flow back to the parameters."""
 
-    def zero_gradients(self) -> None:
-        """Forgets the gradients of the last iteration."""
-        for value in self.parameters.values():
-            value.grad = None
+    def draw(self, camera: Camera) -> Drawn:
+        """Those that a camera may see, with what the step needs of them."""
+
+    def baked(self, sh_degree: int, cameras: Sequence[Camera] = ()) -> Gaussians:
+        """A detached standard set of one colour degree, ready for a file.
+
+        Args:
+            sh_degree: Of the result.
+            cameras: Those of the training views; only fields that look different from each side need them.
+        """
+
+    def centers(self) -> Float[Tensor, "n 3"]:
+        """Detached positions of the rows, by which they belong to a place."""
+
+    def observe(self, drawn: Drawn, norms: Float[Tensor, "g"], visible: Bool[Tensor, "g"]) -> None:
+        """Gathers what the next density round goes by.
+
+        Args:
+            drawn: What this view was rendered from.
+            norms: Length of the gradient of each Gaussian's screen position, in half images.
+            visible: Which were on the screen.
+        """
+
+    def step(
+        self,
+        drawn: Drawn,
+        visible: Bool[Tensor, "g"],
+        settings: ReconstructSettings,
+        *,
+        held: Bool[Tensor, "n"] | None,
+        iteration: int,
+        scene_scale: float,
+    ) -> None:
+        """One optimiser step of the rows with a visible Gaussian that are not held, then gradients are forgotten."""
+
+    def change_density(
+        self,
+        settings: ReconstructSettings,
+        *,
+        scene_scale: float,
+        generator: torch.Generator,
+        region: Region | None = None,
+    ) -> DensityReport:
+        """One round of growing and pruning; starts new statistics."""
 
     def capture(self) -> dict[str, Tensor]:
         """Copies of everything that training changes."""
-        state = {f"field.{name}": value.detach().clone() for name, value in self.parameters.items()}
-        for name, moments in self.adam.moments.items():
-            state[f"adam.{name}.first"] = moments.first.clone()
-            state[f"adam.{name}.second"] = moments.second.clone()
-        state["adam.row_steps"] = self.adam.row_steps.clone()
-        return state
 
-    @classmethod
-    def restore(cls, state: Mapping[str, Tensor], device: torch.device | str = "cpu") -> "ExplicitField":
-        """The field that `capture` described, bit for bit."""
-        state = {name: value.to(device) for name, value in state.items() if name.startswith(("field.", "adam."))}
-        gaussians = Gaussians(**{name: state[f"field.{name}"] for name in PARAMETERS})
-        field = cls(gaussians, sh_degree=gaussians.sh_degree)
-        for name in PARAMETERS:
-            field.adam.moments[name] = Moments(
-                state[f"adam.{name}.first"].clone(), state[f"adam.{name}.second"].clone()
-            )
-        field.adam.row_steps = state["adam.row_steps"].clone()
-        return field
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Becomes what `capture` described, bit for bit."""
 
     def find_nonfinite(self) -> Float[Tensor, "n"] | None:
         """Number of values that are not finite in each row, or None when all are finite."""
-        # A sum is finite only if every term is (an overflow of finite float32 parameters would be as bad).
-        if all(bool(value.detach().sum().isfinite()) for value in self.parameters.values()):
-            return None
-        bad = [(~value.detach().isfinite()).reshape(len(self), -1).sum(1) for value in self.parameters.values()]
-        return torch.stack(bad).sum(0).float()
 
-    def _require_gradients(self) -> None:
-        for value in self.parameters.values():
-            value.requires_grad_(True)
+
+def find_nonfinite_rows(parameters: Mapping[str, Tensor]) -> Float[Tensor, "n"] | None:
+    """Number of values that are not finite in each row of all parameters, or None when all are finite."""
+    # A sum is finite only if every term is (an overflow of finite float32 parameters would be as bad).
+    if all(bool(value.detach().sum().isfinite()) for value in parameters.values()):
+        return None
+    bad = [(~value.detach().isfinite()).reshape(len(value), -1).sum(1) for value in parameters.values()]
+    return torch.stack(bad).sum(0).float()

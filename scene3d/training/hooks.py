@@ -8,9 +8,9 @@ from torch import Tensor
 
 from scene3d.data.loader import TrainingImage
 from scene3d.gaussians.gaussians import Gaussians
-from scene3d.training.density import Region
 from scene3d.training.exposure import Exposure
-from scene3d.training.field import ExplicitField
+from scene3d.training.field import Field, Region
+from scene3d.training.shared_decoder import SharedDecoder
 from scene3d.training.terms import LossTerm
 
 TrainingState = tuple[dict[str, Tensor], dict[str, Any]]
@@ -40,7 +40,7 @@ class TrainingHooks:
     load: Callable[[], TrainingState | None] | None = None
     """The last state kept."""
 
-    look: Callable[[int, ExplicitField], Mapping[str, float]] | None = None
+    look: Callable[[int, Field], Mapping[str, float]] | None = None
     """Measures held-out views at `eval_every`."""
 
 
@@ -62,6 +62,15 @@ class Surroundings:
 
     num_views: int | None = None
     """Training views of the whole scene, by which rules for few views go; those of the trainer if not given."""
+
+    shared: SharedDecoder | None = None
+    """The decoder of an anchor field."""
+
+    steps_shared: bool = True
+    """Whether the trainer steps and saves the decoder; else whoever owns it does both."""
+
+    block_weight: float = 1.0
+    """Weight of the loss except distillation, at the start."""
 
     stage: str = "train"
     """Name under which progress is reported."""

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,9 @@ from scene3d.io.atomic import write_json
 from scene3d.io.checkpoint import load_checkpoint, save_checkpoint
 from scene3d.metrics import psnr_db
 from scene3d.render import render_view
-from scene3d.training.field import ExplicitField
+from scene3d.training.field import Field
+from scene3d.training.finishing import finish_field
+from scene3d.training.first_field import in_one_piece, make_first_field, make_shared_decoder
 from scene3d.training.hooks import Surroundings, TrainingHooks, TrainingState
 from scene3d.training.memory import peak_memory_bytes
 from scene3d.training.preparation import (
@@ -84,8 +87,8 @@ def reconstruct(
             for finding in prepared.findings:
                 reporter.note(describe(finding), level=finding.severity.value)
             trainer = train(run, prepared, settings, resume=resume, reporter=reporter)
-            gaussians = trainer.field.baked(settings.sh_degree)
-            write_merged(run, prepared, gaussians, trainer.seconds, settings)
+            gaussians, facts = finish_field(run, trainer.field, prepared, settings, reporter)
+            write_merged(run, prepared, gaussians, settings, {"train_seconds": trainer.seconds, **facts})
     except InputError:
         if not was_there and not run.checkpoints.exists():
             leave_nothing_behind(run)
@@ -139,14 +142,18 @@ def train(
         load=lambda: load_state(run.checkpoints, identity),
         look=lambda iteration, field: look_at_held_out(run, field, loader, split, settings, iteration),
     )
-    field = ExplicitField(make_initial_gaussians(capture, split, settings).to(choose_device(settings)), sh_degree=0)
+    settings, device = in_one_piece(settings), choose_device(settings)
+    shared = make_shared_decoder(settings, steps=settings.iterations, device=device)
+    first = make_initial_gaussians(capture, split, settings)
+    field = make_first_field(first, settings, shared=shared, device=device)
     num_pixels = count_pixels(capture, split.train, settings)
-    settings = limit_growth(settings, capture, split.train, len(field), num_pixels=num_pixels)
+    settings = limit_growth(settings, capture, split.train, field.num_gaussians, num_pixels=num_pixels)
     loader = open_photos(capture, split.train, settings)
     scale = find_scene_scale(capture, split.train)
     surroundings = Surroundings(
         exposure=start_exposure(capture, split.train, settings, reporter),
         terms=make_terms(capture, split.train, settings, reporter),
+        shared=shared,
     )
     trainer = Trainer(
         field,
@@ -163,9 +170,9 @@ def train(
         if state is not None:
             trainer.restore(state)
             reporter.note(f"resuming at iteration {trainer.iteration:,} of {settings.iterations:,}")
-        reporter.start("train", settings.iterations, gaussians=len(trainer.field), step=trainer.iteration)
+        reporter.start("train", settings.iterations, gaussians=trainer.field.num_gaussians, step=trainer.iteration)
         trainer.run()
-        reporter.finish("train", gaussians=len(trainer.field))
+        reporter.finish("train", gaussians=trainer.field.num_gaussians)
     finally:
         loader.close()
     return trainer
@@ -202,7 +209,7 @@ def load_state(folder: Path, identity: str) -> TrainingState | None:
 
 def look_at_held_out(
     run: RunFolder,
-    field: ExplicitField,
+    field: Field,
     loader: ImageLoader,
     split: Split,
     settings: ReconstructSettings,
@@ -211,32 +218,35 @@ def look_at_held_out(
     """Mean raw PSNR of the held-out views, appended to the run's curve; they never reach the gradient."""
     if not split.test:
         return {}
-    gaussians = field.baked(field.sh_degree)
     backend = None if settings.backend == "auto" else settings.backend
     values = []
     for index in split.test:
         photo = loader.load(index)
-        rendering = render_view(gaussians, photo.camera, backend=backend)
+        rendering = render_view(field.gaussians(photo.camera).detach(), photo.camera, backend=backend)
         values.append(psnr_db(rendering.image.clamp(0, 1), photo.image, mask=photo.mask))
     mean = float(np.mean(values))
     with run.curve.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps({"iteration": iteration, "psnr_db": mean, "gaussians": len(field)}) + "\n")
+        stream.write(json.dumps({"iteration": iteration, "psnr_db": mean, "gaussians": field.num_gaussians}) + "\n")
     return {"psnr_db": round(mean, 2)}
 
 
 def write_merged(
-    run: RunFolder, prepared: Prepared, gaussians: Gaussians, seconds: float, settings: ReconstructSettings
+    run: RunFolder,
+    prepared: Prepared,
+    gaussians: Gaussians,
+    settings: ReconstructSettings,
+    facts: Mapping[str, Any],
 ) -> None:
-    """Writes the finished scene in the capture's frame, and the manifest last."""
+    """Writes the finished scene in the capture's frame, and the manifest with further facts last."""
     world_from_capture = prepared.capture.world_from_capture
     record = write_scene(run.merged_scene, gaussians, world_from_capture)
     manifest = {
         "schema_version": RUN_SCHEMA_VERSION,
         "num_gaussians": len(gaussians),
         "iterations": settings.iterations,
-        "train_seconds": seconds,
         "peak_memory_bytes": peak_memory_bytes(),
         "world_from_capture": world_from_capture.to_record(),
+        **facts,
         **record,
     }
     write_json(run.manifest, manifest)

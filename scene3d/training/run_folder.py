@@ -71,6 +71,11 @@ class RunFolder:
         return self.root / "merged" / "scene.ply"
 
     @property
+    def merged_anchors(self) -> Path:
+        """Anchors and decoder of the finished scene in the world frame, where anchors were trained."""
+        return self.root / "merged" / "anchors.safetensors"
+
+    @property
     def manifest(self) -> Path:
         """What the finished scene is: frame, counts, settings hash."""
         return self.root / "merged" / "manifest.json"

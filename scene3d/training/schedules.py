@@ -25,6 +25,17 @@ def learning_rates(settings: ReconstructSettings, iteration: int, scene_scale: f
     }
 
 
+def anchor_rates(settings: ReconstructSettings, iteration: int) -> dict[str, float]:
+    """Adam step of what is private to anchors; the decoder's own steps fall with its own count."""
+    rates, progress = settings.anchors, iteration / settings.iterations
+    settle = log_linear(1.0, rates.final_ratio, progress)
+    return {
+        "features": rates.features_lr * settle,
+        "offsets": log_linear(rates.offsets_lr, rates.offsets_lr * rates.offsets_final_ratio, progress),
+        "log_scales": rates.scales_lr * settle,
+    }
+
+
 FEW_VIEWS = 32
 """Fewer training views than this see a place from too few sides to tell shine from error."""
 

@@ -1,9 +1,11 @@
 """Owns every setting of a reconstruction; their docstrings are the command line's help."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Literal
 
 from scene3d.errors import SettingsError
+from scene3d.training.anchor_settings import AnchorSettings
 from scene3d.training.geometry_settings import DepthPriorSettings, PseudoViewSettings
 
 
@@ -112,6 +114,15 @@ class LossSettings:
     scale_weight: float = 0.0
     """Weight of the mean size, as a share of the scene's."""
 
+    size_floor: float = 5e-4
+    """Size, as a share of the scene's, below which the thinnest side of a Gaussian counts as too thin."""
+
+    size_floor_weight: float = 0.0
+    """Weight of how much too thin Gaussians are: thin ones flicker at sizes they were not trained at (PrismGS)."""
+
+    multiscale_weight: float = 0.0
+    """Weight of the absolute difference at half, quarter and eighth of the image's size, summed (PrismGS)."""
+
     sh_weight: float = 2.0
     """Weight of the squared view-dependent colour: few views may not explain differences by viewing direction."""
 
@@ -123,6 +134,9 @@ class LossSettings:
 
     def __post_init__(self) -> None:
         _require(0 <= self.ssim_weight <= 1, f"loss.ssim_weight is {self.ssim_weight}; it lies between 0 and 1")
+        _require(self.size_floor > 0, f"loss.size_floor is {self.size_floor}; it must be positive")
+        for name in ("size_floor_weight", "multiscale_weight"):
+            _require(getattr(self, name) >= 0, f"loss.{name} is {getattr(self, name)}; it must be zero or more")
         _require(0 <= self.drop_share < 1, f"loss.drop_share is {self.drop_share}; it lies between 0 and 1")
 
 
@@ -183,12 +197,16 @@ class ReconstructSettings:
     backend: Literal["auto", "cpu", "reference", "gsplat"] = "auto"
     """Rasterizer; `scene3d doctor` lists them."""
 
-    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-    density: DensitySettings = field(default_factory=DensitySettings)
-    loss: LossSettings = field(default_factory=LossSettings)
-    exposure: ExposureSettings = field(default_factory=ExposureSettings)
-    pseudo_view: PseudoViewSettings = field(default_factory=PseudoViewSettings)
-    depth_prior: DepthPriorSettings = field(default_factory=DepthPriorSettings)
+    field: Literal["explicit", "anchors"] = "explicit"
+    """What is trained: explicit Gaussians, or anchors from whose features one shared decoder makes Gaussians."""
+
+    anchors: AnchorSettings = dataclass_field(default_factory=AnchorSettings)
+    optimizer: OptimizerSettings = dataclass_field(default_factory=OptimizerSettings)
+    density: DensitySettings = dataclass_field(default_factory=DensitySettings)
+    loss: LossSettings = dataclass_field(default_factory=LossSettings)
+    exposure: ExposureSettings = dataclass_field(default_factory=ExposureSettings)
+    pseudo_view: PseudoViewSettings = dataclass_field(default_factory=PseudoViewSettings)
+    depth_prior: DepthPriorSettings = dataclass_field(default_factory=DepthPriorSettings)
 
     def __post_init__(self) -> None:
         _require(self.iterations >= 1, f"iterations is {self.iterations}; it must be at least 1")

@@ -11,7 +11,6 @@ from rasterizer import rasterization
 from scene3d.cameras.camera import Camera
 from scene3d.gaussians.gaussians import Gaussians, resize_sh
 from scene3d.render import NEAR_PLANE, camera_tensors
-from scene3d.training.field import ExplicitField
 from scene3d.training.terms import RenderedView
 
 
@@ -28,7 +27,7 @@ class Rendered:
     """[1, n + backdrop, 2], with its gradient kept."""
 
     visible: Bool[Tensor, "n"]
-    """Of the field's rows."""
+    """Of the field's Gaussians."""
 
     width: int
     height: int
@@ -41,7 +40,7 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Splats:
-    """Activated Gaussians: the field's rows first."""
+    """Activated Gaussians: the field's first."""
 
     means: Float[Tensor, "m 3"]
     quats: Float[Tensor, "m 4"]
@@ -85,24 +84,24 @@ class Splats:
 
 
 def make_splats(
-    field: ExplicitField, backdrop: Gaussians | None, *, drop_share: float, generator: torch.Generator
+    gaussians: Gaussians, backdrop: Gaussians | None, *, drop_share: float, generator: torch.Generator
 ) -> Splats:
     """Everything a step draws; gradients flow back to the field alone.
 
     Args:
+        gaussians: The field's, as the camera sees them.
         backdrop: Drawn and not trained; cut or filled up to the field's degree of colour.
         drop_share: Share of the field's Gaussians whose opacity is 0 in this step.
         generator: Chooses them; not drawn from when the share is 0.
     """
-    gaussians = field.gaussians()
     opacities = gaussians.opacities
     if drop_share > 0:
-        keep = torch.rand(len(field), generator=generator) >= drop_share
-        opacities = opacities * keep.to(field.device)
+        keep = torch.rand(len(gaussians), generator=generator) >= drop_share
+        opacities = opacities * keep.to(opacities.device)
     parts = [gaussians.means, gaussians.quats, gaussians.scales, opacities, gaussians.sh]
     if backdrop is not None and len(backdrop):
         behind = [backdrop.means, backdrop.quats, backdrop.scales, backdrop.opacities]
-        behind.append(resize_sh(backdrop.sh, field.sh_degree))
+        behind.append(resize_sh(backdrop.sh, gaussians.sh_degree))
         parts = [torch.cat([mine, other]) for mine, other in zip(parts, behind, strict=True)]
     means, quats, scales, opacities, sh = parts
-    return Splats(means=means, quats=quats, scales=scales, opacities=opacities, sh=sh, num_trained=len(field))
+    return Splats(means=means, quats=quats, scales=scales, opacities=opacities, sh=sh, num_trained=len(gaussians))

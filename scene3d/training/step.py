@@ -11,10 +11,11 @@ from rasterizer import l1_ssim
 from scene3d.cameras.camera import Camera
 from scene3d.data.loader import TrainingImage
 from scene3d.gaussians.gaussians import Gaussians
-from scene3d.training.density import DensityStatistics
+from scene3d.training.density import screen_norms
 from scene3d.training.exposure import Exposure
-from scene3d.training.field import ExplicitField
-from scene3d.training.schedules import image_downscale_at, learning_rates, log_linear
+from scene3d.training.field import Drawn, Field
+from scene3d.training.regularisation import multiscale_l1, regularisation
+from scene3d.training.schedules import image_downscale_at, log_linear
 from scene3d.training.settings import ReconstructSettings
 from scene3d.training.splats import make_splats
 from scene3d.training.terms import LossTerm, StepView
@@ -45,6 +46,9 @@ class StepContext:
     held: Bool[Tensor, "n"] | None = None
     """Rows of the field that this step draws and does not move."""
 
+    block_weight: float = 1.0
+    """Weight of everything in the loss but distillation; density statistics do not feel it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
@@ -56,21 +60,21 @@ class StepResult:
 
 
 def training_step(
-    field: ExplicitField,
+    field: Field,
     exposure: Exposure,
-    statistics: DensityStatistics,
     photo: TrainingImage,
     view: int,
     context: StepContext,
 ) -> StepResult:
     """Renders `photo`'s camera, steps field and exposure, and gathers density statistics.
 
+    The gradient of a shared decoder stays with it, for its owner to step.
+
     Nothing is changed when the loss is not finite: the caller rolls back or skips the view.
 
     Args:
         field: What is trained.
         exposure: Colour transforms of the training views.
-        statistics: Gathers screen gradients for the next density round.
         photo: The photograph and its camera.
         view: Row of `exposure` that belongs to the photograph.
         context: Settings and state of the run.
@@ -78,13 +82,17 @@ def training_step(
     settings = context.settings
     photo = _downscaled(photo, image_downscale_at(settings, context.iteration))
     photo = _on_device(photo, field.device)
-    splats = make_splats(field, context.backdrop, drop_share=context.drop_share, generator=context.generator)
+    drawn = field.draw(photo.camera)
+    splats = make_splats(drawn.gaussians, context.backdrop, drop_share=context.drop_share, generator=context.generator)
     background = make_background(settings, context.generator).to(field.device)
     backend = None if settings.backend == "auto" else settings.backend
     due = [term for term in context.terms if term.is_due(context.iteration, settings.iterations)]
     rendered = splats.render(photo.camera, background, depth=bool(due), backend=backend)
-    loss = photometric_loss(exposure.apply(rendered.image, view), photo, settings)
-    loss = loss + regularisation(field, settings, context.scene_scale)
+    exposed = exposure.apply(rendered.image, view)
+    loss = photometric_loss(exposed, photo, settings)
+    if settings.loss.multiscale_weight > 0:
+        loss = loss + settings.loss.multiscale_weight * multiscale_l1(exposed, photo.image, photo.mask)
+    loss = loss + regularisation(drawn.gaussians, settings, context.scene_scale)
     if due:
         seen = StepView(
             photo=photo,
@@ -96,17 +104,20 @@ def training_step(
             generator=context.generator,
         )
         loss = loss + torch.stack([term(seen) for term in due]).sum()
+    loss = context.block_weight * loss
+    if drawn.distillation is not None:
+        # Outside the block's weight: blocks that lag behind are not pulled harder towards the teacher.
+        loss = loss + drawn.distillation
     value = float(loss.detach())
     if not torch.isfinite(loss.detach()):
         return StepResult(loss=value, is_finite=False, num_visible=int(rendered.visible.sum()))
     if loss.requires_grad:
         loss.backward()  # type: ignore[no-untyped-call]
-    moved = rendered.visible if context.held is None else rendered.visible & ~context.held
-    apply_gradients(field, exposure, view, moved, context)
     gradient = rendered.means2d.grad
     if gradient is not None:
-        statistics.observe(gradient[:, : len(field)], rendered.visible, rendered.width, rendered.height)
-    field.zero_gradients()
+        norms = screen_norms(gradient[0, : len(drawn.gaussians)], rendered.width, rendered.height)
+        field.observe(drawn, norms / context.block_weight, rendered.visible)
+    apply_gradients(field, exposure, view, (drawn, rendered.visible), context)
     return StepResult(loss=value, is_finite=True, num_visible=int(rendered.visible.sum()))
 
 
@@ -129,30 +140,16 @@ def photometric_loss(
     return l1_ssim(image, target, ssim_weight=settings.loss.ssim_weight, mask=photo.mask, backend=backend)
 
 
-def regularisation(field: ExplicitField, settings: ReconstructSettings, scene_scale: float) -> Float[Tensor, ""]:
-    """Pulls on opacity and size; zero unless asked for."""
-    loss = torch.zeros((), device=field.device)
-    if settings.loss.opacity_weight > 0:
-        loss = loss + settings.loss.opacity_weight * field.parameters["opacity_logits"].sigmoid().mean()
-    if settings.loss.scale_weight > 0:
-        loss = loss + settings.loss.scale_weight * field.parameters["log_scales"].exp().mean() / scene_scale
-    return loss
-
-
 def apply_gradients(
-    field: ExplicitField,
+    field: Field,
     exposure: Exposure,
     view: int,
-    visible: Bool[Tensor, "n"],
+    seen: tuple[Drawn, Bool[Tensor, "g"]],
     context: StepContext,
 ) -> None:
-    """One Adam step of the visible Gaussians and of the view's exposure."""
+    """One optimiser step of what was drawn and visible, and of the view's exposure."""
     settings = context.settings
-    rates = learning_rates(settings, context.iteration, context.scene_scale)
-    columns = field.parameters["sh"].shape[1] * 3
-    sh_rates = [rates["sh"]] * 3 + [rates["sh"] * settings.optimizer.sh_rest_ratio] * (columns - 3)
-    decays = {"sh": [0.0] * 3 + [settings.loss.sh_weight] * (columns - 3)}
-    field.adam.step(field.parameters, {**rates, "sh": sh_rates}, visible, decays)
+    field.step(*seen, settings, held=context.held, iteration=context.iteration, scene_scale=context.scene_scale)
     progress = context.iteration / settings.iterations
     rate = settings.exposure.lr
     exposure.step(view, log_linear(rate, rate * settings.exposure.lr_final_ratio, progress))

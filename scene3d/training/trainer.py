@@ -11,12 +11,12 @@ from scene3d.data.loader import TrainingImage
 from scene3d.errors import Diverged, InputError
 from scene3d.events import Quiet, Reporter
 from scene3d.seeding import make_generator
-from scene3d.training.density import DensityStatistics, change_density
 from scene3d.training.exposure import Exposure
-from scene3d.training.field import ExplicitField
+from scene3d.training.field import Field
 from scene3d.training.hooks import PhotoSupply, Surroundings, TrainingHooks, TrainingState
 from scene3d.training.schedules import drop_share_at, is_density_round, sh_degree_at
 from scene3d.training.settings import ReconstructSettings
+from scene3d.training.shared_decoder import SharedDecoder
 from scene3d.training.step import StepContext, training_step
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Trainer:
 
     def __init__(
         self,
-        field: ExplicitField,
+        field: Field,
         loader: PhotoSupply,
         train_views: Sequence[int],
         settings: ReconstructSettings,
@@ -56,7 +56,7 @@ class Trainer:
         self._surroundings = surroundings or Surroundings()
         enabled = settings.exposure.enabled and len(train_views) > 1
         self.exposure = self._surroundings.exposure or Exposure(len(train_views), enabled=enabled, device=field.device)
-        self.statistics = DensityStatistics.zeros(len(field), field.device)
+        self.block_weight = self._surroundings.block_weight
         self.settings = settings
         self.scene_scale = scene_scale
         self.iteration = 0
@@ -78,22 +78,41 @@ class Trainer:
             Diverged: Parameters left the finite numbers again and again.
         """
         end = self.settings.iterations if until is None else min(until, self.settings.iterations)
-        started_s, seconds_before = time.monotonic(), self.seconds
         if self.iteration == 0:
             self._save()
         while self.iteration < end:
-            loss = self._one_iteration()
-            self.seconds = seconds_before + time.monotonic() - started_s
-            self._report(loss)
-            # After the look: a round unsettles the scene for some iterations.
-            if is_density_round(self.settings, self.iteration):
-                self._change_density()
+            self.advance()
             if self._is_checkpoint_due():
                 self._save()
 
+    def advance(self) -> float:
+        """One iteration with its report and, where it is due, its density round; saves nothing.
+
+        The gradient of a shared decoder that the trainer does not step is left there for its owner.
+
+        Returns:
+            The loss.
+
+        Raises:
+            Diverged: As `run`.
+        """
+        started_s = time.monotonic()
+        loss = self._one_iteration()
+        self._report(loss)
+        # After the look: a round unsettles the scene for some iterations.
+        if is_density_round(self.settings, self.iteration):
+            self._change_density()
+        self.seconds += time.monotonic() - started_s
+        return loss
+
     def state(self) -> TrainingState:
-        """Tensors and plain values from which `restore` continues bit for bit."""
-        tensors = {**self.field.capture(), **self.exposure.capture(), **self.statistics.capture()}
+        """Tensors and plain values from which `restore` continues bit for bit.
+
+        A shared decoder is part of it only where the trainer steps it.
+        """
+        tensors = {**self.field.capture(), **self.exposure.capture()}
+        if self._owned_decoder is not None:
+            tensors |= self._owned_decoder.capture()
         tensors["trainer.generator"] = self._generator.get_state()
         tensors["trainer.order"] = self._order.clone()
         return tensors, {"iteration": self.iteration, "seconds": self.seconds, "skipped": list(self._skipped)}
@@ -101,17 +120,22 @@ class Trainer:
     def restore(self, state: TrainingState) -> None:
         """Continues from a saved state."""
         tensors, record = state
-        device = self.field.device
-        self.field = ExplicitField.restore(tensors, device)
+        self.field.restore(tensors)
         self.exposure = Exposure.restore(
-            tensors, enabled=self.exposure.enabled, trainable=self.exposure.trainable, device=device
+            tensors, enabled=self.exposure.enabled, trainable=self.exposure.trainable, device=self.field.device
         )
-        self.statistics = DensityStatistics.restore(tensors, device)
+        if self._owned_decoder is not None:
+            self._owned_decoder.restore(tensors)
         self._generator.set_state(tensors["trainer.generator"])
         self._order = tensors["trainer.order"].clone()
         self.iteration = int(record["iteration"])
         self.seconds = float(record["seconds"])
         self._skipped = [int(view) for view in record["skipped"]]
+
+    @property
+    def _owned_decoder(self) -> SharedDecoder | None:
+        """The decoder, where this trainer steps and saves it."""
+        return self._surroundings.shared if self._surroundings.steps_shared else None
 
     def _one_iteration(self) -> float:
         position, photo = self._next_photo()
@@ -119,7 +143,6 @@ class Trainer:
         result = training_step(
             self.field,
             self.exposure,
-            self.statistics,
             photo,
             position,
             StepContext(
@@ -131,20 +154,27 @@ class Trainer:
                 backdrop=self._surroundings.backdrop,
                 terms=self._surroundings.terms,
                 held=self._find_held(),
+                block_weight=self.block_weight,
             ),
         )
+        if self._owned_decoder is not None and result.is_finite:
+            self._owned_decoder.step(self._owned_decoder.take_gradient())
         self.iteration += 1
         due = self.iteration % FINITE_CHECK_EVERY == 0 or self._is_checkpoint_due()
-        if not result.is_finite or (due and self.field.find_nonfinite() is not None):
+        if not result.is_finite or (due and not self._is_finite()):
             self._roll_back(position)
         return result.loss
+
+    def _is_finite(self) -> bool:
+        decoder = self._owned_decoder
+        return self.field.find_nonfinite() is None and (decoder is None or decoder.is_finite())
 
     def _find_held(self) -> Tensor | None:
         """The auxiliary Gaussians, in every second iteration of the second half: they have nothing to settle for."""
         region, iteration = self._surroundings.region, self.iteration
         if region is None or 2 * iteration < self.settings.iterations or iteration % 2 == 0:
             return None
-        return ~region(self.field.parameters["means"].detach())
+        return ~region(self.field.centers())
 
     def _next_photo(self) -> tuple[int, TrainingImage]:
         """The next training view whose photograph can be read; one that cannot is left out from then on."""
@@ -169,16 +199,13 @@ class Trainer:
         return position
 
     def _change_density(self) -> None:
-        report = change_density(
-            self.field,
-            self.statistics,
-            self.settings.density,
+        report = self.field.change_density(
+            self.settings,
             scene_scale=self.scene_scale,
             generator=self._generator,
             region=self._surroundings.region,
         )
-        self.statistics = DensityStatistics.zeros(len(self.field), self.field.device)
-        logger.debug("iteration %d: %s, %d Gaussians", self.iteration, report, len(self.field))
+        logger.debug("iteration %d: %s, %d Gaussians", self.iteration, report, self.field.num_gaussians)
 
     def _roll_back(self, position: int) -> None:
         """Returns to the last checkpoint and leaves the view that broke the run out from then on."""
@@ -202,7 +229,7 @@ class Trainer:
         self._order = self._order[~torch.isin(self._order, torch.tensor(skipped))]
 
     def _report(self, loss: float) -> None:
-        figures: dict[str, float] = {"loss": loss, "gaussians": len(self.field)}
+        figures: dict[str, float] = {"loss": loss, "gaussians": self.field.num_gaussians}
         every = self.settings.eval_every
         if self._hooks.look and every and (self.iteration % every == 0 or self.iteration == self.settings.iterations):
             figures |= self._hooks.look(self.iteration, self.field)

@@ -10,7 +10,11 @@ from PIL import Image
 
 from scene3d.cameras.models import CameraModel
 from scene3d.events import Quiet
+from scene3d.gaussians.anchors import Anchors
+from scene3d.gaussians.decoder import Decoder
+from scene3d.gaussians.decoder_shape import DecoderShape
 from scene3d.gaussians.gaussians import Gaussians
+from scene3d.io.anchor_file import read_anchors, write_anchors
 from scene3d.io.bounded_json import read_json
 from scene3d.io.checkpoint import load_checkpoint, save_checkpoint
 from scene3d.io.colmap import NO_POINT, ColmapImage, ColmapModel, ColmapPoints, read_colmap, write_colmap
@@ -231,6 +235,21 @@ def _read_json(folder: Path) -> object:
     return None
 
 
+def _make_anchors(folder: Path) -> tuple[Path, ...]:
+    shape = DecoderShape(num_features=4, num_hidden=3, num_offsets=2, sh_degree=1)
+    decoder = Decoder(shape, torch.Generator().manual_seed(1))
+    anchors = Anchors(
+        positions=torch.zeros(9, 3), features=torch.ones(9, 4), offsets=torch.ones(9, 2, 3), log_scales=torch.ones(9, 6)
+    )
+    write_anchors(folder / "a.safetensors", anchors, decoder)
+    return (folder / "a.safetensors",)
+
+
+def _read_anchors(folder: Path) -> object:
+    anchors, _ = read_anchors(folder / "a.safetensors")
+    return None if torch.equal(anchors.features, torch.ones(9, 4)) else "other anchors"
+
+
 TARGETS = (
     Target("gaussians ply", _make_gaussians_ply, _read_gaussians_ply),
     Target("points ply", _make_points_ply, _read_points_ply),
@@ -245,5 +264,6 @@ TARGETS = (
     _image_target("JPEG", ".jpg"),
     _image_target("WEBP", ".webp"),
     _image_target("TIFF", ".tif"),
+    Target("anchors", _make_anchors, _read_anchors),
     Target("checkpoint", _make_checkpoint, _read_checkpoint),
 )

@@ -70,6 +70,12 @@ def test_the_wheel_holds_the_kernel_sources_and_no_library_made_here(wheel: Path
     assert not [name for name in names if name.endswith((".so", ".dll", ".dylib"))]
 
 
+def test_the_wheel_holds_the_bundled_viewer_with_the_licences_of_others_and_not_its_sources(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"app/viewer/static/{name}" for name in ("scene.js", "share.js", "viewer.css", "LICENCES.txt")} <= names
+    assert not [name for name in names if name.startswith("app/viewer/web/") or "node_modules" in name]
+
+
 def test_the_wheel_holds_licence_and_command(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (licence,) = [name for name in archive.namelist() if name.endswith("dist-info/licenses/LICENSE")]

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from scene3d.gaussians.gaussians import Gaussians
-from scene3d.training.density import DensityStatistics, change_density, rotate
-from scene3d.training.field import ExplicitField
+from scene3d.training.density import DensityStatistics, change_density, rotate, screen_norms
+from scene3d.training.explicit_field import ExplicitField
 from scene3d.training.settings import DensitySettings
 
 
@@ -106,8 +106,8 @@ def test_nothing_grows_outside_the_region() -> None:
 def test_statistics_do_not_depend_on_the_image_size() -> None:
     small, large = DensityStatistics.zeros(1), DensityStatistics.zeros(1)
     visible = torch.tensor([True])
-    small.observe(torch.tensor([[[0.2, 0.1]]]), visible, 100, 80)
-    large.observe(torch.tensor([[[0.1, 0.05]]]), visible, 200, 160)
+    small.observe(screen_norms(torch.tensor([[0.2, 0.1]]), 100, 80), visible)
+    large.observe(screen_norms(torch.tensor([[0.1, 0.05]]), 200, 160), visible)
     torch.testing.assert_close(small.mean(), large.mean())
 
 

@@ -14,19 +14,20 @@ from scene3d.events import Figure, Quiet
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.render import render_view
 from scene3d.seeding import make_generator
+from scene3d.training.explicit_field import ExplicitField
 from scene3d.training.exposure import Exposure
-from scene3d.training.field import ExplicitField
 from scene3d.training.hooks import Surroundings
 from scene3d.training.splats import make_splats
 from scene3d.training.terms import StepView
 from scene3d.training.trainer import Trainer
-from tests.scene3d.training.test_trainer import SETTINGS, Photographs, _cameras, _gaussians
+from tests.scene3d.training.small_scenes import Photographs, make_cameras, make_gaussians
+from tests.scene3d.training.test_trainer import SETTINGS
 
 VIEWS = (0, 1, 2, 3)
 
 
 def make_photos(scene: Gaussians) -> list[TrainingImage]:
-    cameras = _cameras(len(VIEWS))
+    cameras = make_cameras(len(VIEWS))
     images = [render_view(scene, camera).image.detach().clamp(0, 1) for camera in cameras]
     pairs = zip(cameras, images, strict=True)
     return [TrainingImage(image=image, mask=None, camera=c, name=f"{i}.png") for i, (c, image) in enumerate(pairs)]
@@ -34,7 +35,7 @@ def make_photos(scene: Gaussians) -> list[TrainingImage]:
 
 def make_trainer(photos: Sequence[TrainingImage], surroundings: Surroundings, **changes: object) -> Trainer:
     settings = replace(SETTINGS, **changes)
-    field = ExplicitField(_gaussians(5, 40))
+    field = ExplicitField(make_gaussians(5, 40))
     return Trainer(field, Photographs(photos), VIEWS, settings, scene_scale=1.0, surroundings=surroundings)
 
 
@@ -50,10 +51,10 @@ class Notes(Quiet):
 
 
 def test_a_backdrop_is_drawn_and_not_changed() -> None:
-    backdrop = replace(_gaussians(1), sh=torch.ones(60, 4, 3))
-    field = ExplicitField(_gaussians(5, 40))
-    camera = _cameras(4)[1]
-    splats = make_splats(field, backdrop, drop_share=0.0, generator=make_generator(0))
+    backdrop = replace(make_gaussians(1), sh=torch.ones(60, 4, 3))
+    field = ExplicitField(make_gaussians(5, 40))
+    camera = make_cameras(4)[1]
+    splats = make_splats(field.gaussians(), backdrop, drop_share=0.0, generator=make_generator(0))
     rendered = splats.render(camera, torch.zeros(3), depth=True)
     both = Gaussians.concatenate([field.gaussians().detach(), replace(backdrop, sh=backdrop.sh[:, :1])])
     expected = render_view(both, camera)
@@ -61,16 +62,16 @@ def test_a_backdrop_is_drawn_and_not_changed() -> None:
     torch.testing.assert_close(rendered.as_view().depth, expected.depth)
     assert rendered.visible.shape == (40,)
     before = backdrop.means.clone()
-    trainer = make_trainer(make_photos(_gaussians(0)), Surroundings(backdrop=backdrop), iterations=25)
+    trainer = make_trainer(make_photos(make_gaussians(0)), Surroundings(backdrop=backdrop), iterations=25)
     trainer.run()
     assert torch.equal(backdrop.means, before)
     assert backdrop.sh.grad is None
 
 
 def test_what_the_backdrop_explains_is_left_to_it() -> None:
-    scene = _gaussians(0)
+    scene = make_gaussians(0)
     photos = make_photos(scene)
-    faint = replace(_gaussians(5, 40), opacity_logits=torch.full((40,), -3.0))
+    faint = replace(make_gaussians(5, 40), opacity_logits=torch.full((40,), -3.0))
     worst = []
     for backdrop in (scene, None):
         trainer = Trainer(
@@ -87,7 +88,7 @@ def test_what_the_backdrop_explains_is_left_to_it() -> None:
 
 
 def test_auxiliary_gaussians_rest_in_every_second_iteration_of_the_second_half() -> None:
-    photos = make_photos(_gaussians(0))
+    photos = make_photos(make_gaussians(0))
     trainer = make_trainer(
         photos,
         Surroundings(region=lambda means: means[:, 0] > 0),
@@ -110,7 +111,7 @@ def test_fixed_exposures_are_applied_and_survive_a_resume() -> None:
     affine = torch.eye(3, 4).repeat(4, 1, 1)
     affine[2, 0, 3] = 0.25
     exposure = Exposure.fixed(affine)
-    trainer = make_trainer(make_photos(_gaussians(0)), Surroundings(exposure=exposure), iterations=12)
+    trainer = make_trainer(make_photos(make_gaussians(0)), Surroundings(exposure=exposure), iterations=12)
     trainer.run()
     assert torch.equal(trainer.exposure.parameters["affine"], affine)
     trainer.restore(trainer.state())
@@ -137,7 +138,7 @@ class Pull:
 
 
 def test_further_terms_take_part_when_they_are_due() -> None:
-    photos = make_photos(_gaussians(0))
+    photos = make_photos(make_gaussians(0))
     term = Pull()
     brightness = []
     for terms in ((), (term,)):
@@ -155,16 +156,16 @@ def test_a_photograph_that_cannot_be_read_is_left_out_with_a_warning() -> None:
                 raise InputError("is cut short", where="2.png")
             return super().load(index)
 
-    photos = make_photos(_gaussians(0))
+    photos = make_photos(make_gaussians(0))
     broken = {2}
     notes, loader = Notes(), Torn(photos)
-    trainer = Trainer(ExplicitField(_gaussians(5, 40)), loader, VIEWS, SETTINGS, scene_scale=1.0, reporter=notes)
+    trainer = Trainer(ExplicitField(make_gaussians(5, 40)), loader, VIEWS, SETTINGS, scene_scale=1.0, reporter=notes)
     trainer.run()
     assert trainer.iteration == SETTINGS.iterations
     assert notes.messages == ["warning: 2.png: is cut short; training goes on without this view"]
     assert set(loader.asked) == {0, 1, 3}
     assert trainer.state()[1]["skipped"] == [2]
     broken = {0, 1, 2, 3}
-    trainer = Trainer(ExplicitField(_gaussians(5, 40)), loader, VIEWS, SETTINGS, scene_scale=1.0, reporter=notes)
+    trainer = Trainer(ExplicitField(make_gaussians(5, 40)), loader, VIEWS, SETTINGS, scene_scale=1.0, reporter=notes)
     with pytest.raises(InputError, match="cut short"):
         trainer.run()

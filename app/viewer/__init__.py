@@ -1,0 +1,1 @@
+"""Owns the viewer: one page in the browser from which everything is driven."""

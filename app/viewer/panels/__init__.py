@@ -1,0 +1,1 @@
+"""Owns the panels of the viewer's page, one file each."""

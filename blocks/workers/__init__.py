@@ -1,0 +1,1 @@
+"""Owns training on several processes and machines; nothing else knows Ray."""

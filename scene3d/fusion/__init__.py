@@ -1,0 +1,1 @@
+"""From a Gaussian scene to a signed distance field: rendered depth, fusion, exact distances, and a mesh."""

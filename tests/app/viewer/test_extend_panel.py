@@ -1,0 +1,71 @@
+"""Growing one cell from the map in a real browser, and undoing it."""
+
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from scene3d.training.run import reconstruct
+from scene3d.training.settings import ReconstructSettings
+from tests.app.viewer.browsers import browser, open_page
+from tests.app.viewer.sites import PAGE_MARKS, open_site
+from tests.synthetic_captures import tiny_capture
+
+__all__ = ["browser", "tiny_capture"]
+
+pytestmark = PAGE_MARKS
+
+ROOT = Path(__file__).resolve().parents[3]
+STAND_IN = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from dataclasses import replace
+from scene3d.generation.generator import Generator
+from scene3d.generation.layout import default_classes
+from scene3d.generation.spec import GeneratorSpec
+from tests.blocks.flat_grower import FlatGrower
+spec = replace(GeneratorSpec(), classes=default_classes())
+Generator.load = classmethod(lambda cls, path=None: FlatGrower(spec))
+from app.cli import main
+raise SystemExit(main())
+"""
+"""The command line with a stand-in for the generator."""
+
+
+@pytest.fixture(scope="module")
+def site(tiny_capture, tmp_path_factory):
+    root = tmp_path_factory.mktemp("extend") / "root"
+    reconstruct(tiny_capture, root / "town", ReconstructSettings(iterations=150, eval_every=0))
+    with open_site(root) as site:
+        site.services.jobs._command = (sys.executable, "-c", STAND_IN)
+        yield site
+
+
+def test_a_cell_grows_is_told_apart_and_is_undone_to_the_byte(browser, site):
+    scene = site.root / "town" / "merged" / "scene.ply"
+    before = sha256(scene.read_bytes()).hexdigest()
+    page = open_page(browser, site.url)
+    page.get_by_role("tab", name="Extend", exact=True).click()
+    cell = page.locator(".s3-possible").first
+    cell.wait_for()
+    cell.focus()
+    page.keyboard.press("Space")
+    page.locator(".s3-cell.s3-chosen").wait_for()
+    page.get_by_role("radio", name="road").click()
+    page.locator(".s3-patch").first.dispatch_event("pointerdown")
+    page.get_by_role("button", name="Grow", exact=True).click()
+    page.locator(".s3-job .s3-state:is([data-state=done], [data-state=failed])").wait_for()
+    job = site.services.jobs.list()[0]
+    assert job.state == "done", site.services.jobs.log_tail(job.id)
+    page.locator(".s3-cell.s3-grown").wait_for()
+    assert "--layout" in job.words
+    assert sha256(scene.read_bytes()).hexdigest() != before
+    page.get_by_role("tab", name="Scene", exact=True).click()
+    page.wait_for_function("window.scene3d.panel.info?.shown.includes('origin')")
+    page.get_by_role("tab", name="Extend", exact=True).click()
+    page.get_by_role("button", name="Undo the last").click()
+    page.wait_for_function("!document.querySelector('.s3-cell.s3-grown')")
+    assert sha256(scene.read_bytes()).hexdigest() == before
+    assert page.errors == []
+    page.context.close()

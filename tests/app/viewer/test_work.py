@@ -1,0 +1,111 @@
+"""From photographs to a scene in a real browser, and what a page remembers when it is opened anew."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.app.viewer.browsers import browser, open_page
+from tests.app.viewer.sites import PAGE_MARKS, open_site
+from tests.synthetic_captures import tiny_capture
+
+__all__ = ["browser", "tiny_capture"]
+
+pytestmark = PAGE_MARKS
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    with open_site(tmp_path_factory.mktemp("work") / "root") as site:
+        yield site
+
+
+@pytest.fixture
+def page(browser, site):
+    page = open_page(browser, site.url)
+    yield page
+    page.context.close()
+
+
+@pytest.fixture(scope="module")
+def archive(tiny_capture: Path, tmp_path_factory) -> Path:
+    """Photographs and poses of the tiny capture in one zip."""
+    path = tmp_path_factory.mktemp("zip") / "tiny.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
+        for each in sorted(tiny_capture.rglob("*")):
+            if each.is_file() and each.parts[-2] != "depth":
+                opened.write(each, Path("tiny", each.relative_to(tiny_capture)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def capture(site, archive) -> str:
+    """The capture in the viewer's folder, without the way through the page."""
+    from app.viewer.uploads import admit
+
+    upload = site.services.workspace.private / "uploads" / "direct.zip"
+    upload.write_bytes(archive.read_bytes())
+    return admit(site.services.workspace, "direct", [upload]).id
+
+
+def open_tab(page, name):
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def job_card(page, title):
+    return page.locator(".s3-job").filter(has=page.get_by_role("heading", name=title, exact=True))
+
+
+def start_run(page, name, iterations):
+    open_tab(page, "Reconstruct")
+    page.locator("#s3-run-name input, #s3-run-name textarea").first.fill(name)
+    page.get_by_label("iterations", exact=False).first.fill(str(iterations))
+    page.locator("#s3-start").click()
+
+
+def test_a_zip_with_poses_becomes_a_scene(page, site, archive):
+    open_tab(page, "Capture")
+    page.locator("#s3-capture-name input, #s3-capture-name textarea").first.fill("tiny town")
+    page.locator("#s3-capture-files input[type=file]").set_input_files(str(archive))
+    page.get_by_text("tiny.zip").first.wait_for()
+    page.locator("#s3-capture-add").click()
+    page.locator("#s3-verdict").get_by_text("12 photographs").wait_for()
+    start_run(page, "tiny run", 60)
+    card = job_card(page, "Reconstruct tiny run")
+    card.locator(".s3-state[data-state=done]").wait_for()
+    assert (site.root / "tiny run" / "merged" / "scene.ply").is_file()
+    assert not any((site.services.workspace.private / "uploads").rglob("*.zip"))
+    card.get_by_role("button", name="Show in Scene").click()
+    page.wait_for_function("window.scene3d.panel.info?.id === 'tiny run' && window.scene3d.panel.drawn > 0")
+    page.locator(".s3-thumb").first.click()
+    page.wait_for_function("window.scene3d.panel.view === 0")
+
+
+def test_a_job_outlives_the_page_and_can_be_paused_and_resumed(page, site, capture):
+    page.wait_for_function("window.scene3d?.jobs")
+    open_tab(page, "Reconstruct")
+    page.locator("#s3-reconstruct-capture input").first.wait_for()
+    start_run(page, "long run", 500_000)
+    card = job_card(page, "Reconstruct long run")
+    card.locator("[role=progressbar][aria-label=train]").wait_for()
+    page.reload()
+    card.locator("[role=progressbar][aria-label=train]").wait_for()
+    second = open_page(page.context.browser, site.url)
+    job_card(second, "Reconstruct long run").locator(".s3-state[data-state=running]").wait_for()
+    second.context.close()
+    card.get_by_role("button", name="Pause").click()
+    card.locator(".s3-state[data-state=paused]").wait_for()
+    assert (site.root / "long run" / "config.yaml").is_file()
+    card.get_by_role("button", name="Resume").click()
+    card.locator(".s3-state[data-state=running]").wait_for()
+    job = next(job for job in site.services.jobs.list() if job.run == "long run")
+    assert "--resume" in Path(f"/proc/{job.pid}/cmdline").read_text()
+    card.get_by_role("button", name="Cancel").click()
+    card.locator(".s3-state[data-state=cancelled]").wait_for()
+
+
+def test_a_name_that_leads_elsewhere_is_refused_on_the_page(page, site, capture):
+    start_run(page, "../elsewhere", 60)
+    page.locator("#s3-said [role=alert]").wait_for()
+    assert "cannot be used" in page.locator("#s3-said").inner_text()
+    assert not (site.root.parent / "elsewhere").exists()
