@@ -63,7 +63,7 @@ class PseudoViewTerm:
         if photo.mask is not None:
             mask = mask & photo.mask
         # Rendered after the mask is made, whose intermediate images are then gone: less memory at the peak.
-        pseudo = step.expose(step.render(shift_camera(photo.camera, offset)).image)
+        pseudo = step.expose(step.render(shift_camera(photo.camera, offset)))
         weight = log_linear(settings.weight, settings.final_weight, progress)
         return weight * warped_difference(photo.image, pseudo, pixels, mask)
 

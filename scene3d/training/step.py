@@ -97,7 +97,7 @@ def training_step(
         seen = StepView(
             photo=photo,
             rendered=rendered.as_view(),
-            render=lambda camera: splats.render(camera, background, depth=True, backend=backend).as_view(),
+            render=lambda camera: splats.render(camera, background, backend=backend).image,
             expose=lambda image: exposure.apply(image, view),
             iteration=context.iteration,
             iterations=settings.iterations,

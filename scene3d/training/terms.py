@@ -32,8 +32,8 @@ class StepView:
     rendered: RenderedView
     """What the scene shows there, before any exposure."""
 
-    render: Callable[[Camera], RenderedView]
-    """The same scene from another camera."""
+    render: Callable[[Camera], Float[Tensor, "h w 3"]]
+    """The image of the same scene from another camera, which may be of another size."""
 
     expose: Callable[[Float[Tensor, "h w 3"]], Float[Tensor, "h w 3"]]
     """A rendered image as this photograph was exposed."""

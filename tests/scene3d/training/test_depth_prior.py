@@ -73,7 +73,7 @@ def _step(
     return StepView(
         photo=photo,
         rendered=rendered,
-        render=lambda camera: rendered,
+        render=lambda camera: rendered.image,
         expose=lambda image: image,
         iteration=round(1000 * progress),
         iterations=1000,

@@ -99,7 +99,7 @@ def _step(
     return StepView(
         photo=photo,
         rendered=render(photo.camera),
-        render=render,
+        render=lambda camera: render(camera).image,
         expose=expose,
         iteration=round(1000 * progress),
         iterations=1000,

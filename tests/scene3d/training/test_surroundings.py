@@ -133,7 +133,7 @@ class Pull:
     def __call__(self, step: StepView) -> Float[Tensor, ""]:
         self.asked.append(step.iteration)
         beside = step.render(step.photo.camera)
-        torch.testing.assert_close(beside.image, step.rendered.image)
+        torch.testing.assert_close(beside, step.rendered.image)
         return 100.0 * step.rendered.image.mean()
 
 
