@@ -155,7 +155,7 @@ def _kill_the_program(capture: Path, output: Path, settings: RunSettings, moment
     program.kill()
     return {
         **_timed(start_program(capture, output, settings, resume=True)),
-        "rounds": rounds,
+        "after_rounds": rounds,
         "delay_s": round(delay_s, 3),
     }
 
