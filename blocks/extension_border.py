@@ -201,7 +201,7 @@ def paste(field: VoxelField, other: VoxelField) -> VoxelField:
     """A field with what another says where it says nothing itself; both over the same flat ground."""
     places = other.to_voxels(field.centers()[~field.known]).T - 0.5
     # Trilinear between voxels that are all known; of aligned grids exactly their values.
-    share = map_coordinates(other.known.astype(np.float32), places, order=1, mode="constant")
+    share = map_coordinates(other.known.astype(np.float32), places, order=1, mode="grid-constant")
     told = share > 0.999
     rows = np.argwhere(~field.known)[told]
     where = tuple(rows.T)

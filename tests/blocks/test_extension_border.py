@@ -50,7 +50,7 @@ def test_free_air_that_was_seen_down_to_the_unknown_fills_nothing() -> None:
 
 def test_what_grew_before_is_continued_where_nothing_is_known() -> None:
     field, other = make_level(0.1), make_level(0.1, known_below=2.0)
-    shifted = replace(other, origin=other.origin + [2 * SIZE, 0.0, 0.0], rgb=np.full_like(other.rgb, 0.7))
+    shifted = replace(other, origin=other.origin + np.array([2 * SIZE, 0.0, 0.0]), rgb=np.full_like(other.rgb, 0.7))
     pasted = paste(field, shifted)
     assert (pasted.sdf[field.known] == field.sdf[field.known]).all()
     assert pasted.known[2:].all()
