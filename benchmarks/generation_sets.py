@@ -25,16 +25,21 @@ from scene3d.world.classes import SurfaceClass
 
 POINTS = 2048
 SET_POINTS = 512
+WHOLE_POINTS = 4000
+"""Of the whole surface, ground and all."""
+
 F_THRESHOLDS = (0.02, 0.04)
 """In block edges. A voxel of 32 is 0.031."""
 
 RISING = {"building": SurfaceClass.ROOF, "tree": SurfaceClass.TREE}
 
 
-def shape_points(values: np.ndarray, places: Places, count: int, stream: str) -> list[np.ndarray | None]:
-    """Points on each block's surface more than a voxel above the ground; None where there is nothing."""
+def shape_points(
+    values: np.ndarray, places: Places, count: int, stream: str, *, above: float | None = None
+) -> list[np.ndarray | None]:
+    """Points on each block's surface above a height, else more than a voxel above ground; None where is nothing."""
     random = make_numpy_generator(0, stream)
-    above = 1.0 / places.spec.block_voxels
+    above = 1.0 / places.spec.block_voxels if above is None else above
     return [sample_shape(field_of_values(one, places.spec), count, random, above=above) for one in values]
 
 
@@ -55,6 +60,13 @@ def measure_reconstruction(generator: Generator, places: Places) -> dict[str, An
         "chamfer": mean(chamfer(made[n], real[n]) for n in both),
         "chamfer_floor": mean(chamfer(again[n], real[n]) for n in both),
     }
+    whole = [
+        [one for one in shape_points(blocks, places, WHOLE_POINTS, stream, above=-1.0) if one is not None]
+        for blocks, stream in ((truth, "whole"), (truth, "whole again"), (found, "whole made"))
+    ]
+    record["chamfer_whole"] = mean(chamfer(one, other) for one, other in zip(whole[2], whole[0], strict=True))
+    record["chamfer_whole_floor"] = mean(chamfer(one, other) for one, other in zip(whole[1], whole[0], strict=True))
+    record["chamfer_whole_over_floor"] = record["chamfer_whole"] / record["chamfer_whole_floor"]
     for threshold in F_THRESHOLDS:
         record[f"f_score_{threshold}"] = mean(f_score(made[n], real[n], threshold) for n in both)
         record[f"f_score_{threshold}_floor"] = mean(f_score(again[n], real[n], threshold) for n in both)

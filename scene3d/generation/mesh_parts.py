@@ -118,7 +118,7 @@ def _convert(part: trimesh.Trimesh) -> TriangleMesh:
 def _vertex_colors(part: trimesh.Trimesh) -> Float[np.ndarray, "v 3"]:
     visual = part.visual
     if isinstance(visual, TextureVisuals):
-        visual = visual.to_color()
+        visual = visual.to_color()  # type: ignore[no-untyped-call]
     if not isinstance(visual, ColorVisuals):
         return np.full((len(part.vertices), 3), GREY)
     colors = np.asarray(visual.vertex_colors, np.float64)[:, :3] / 255.0
