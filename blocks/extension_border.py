@@ -30,6 +30,9 @@ MAX_SIDE_PX = 800
 AROUND_VOXELS = 4
 """What is known so far around the cells' windows counts too: colours are matched to it."""
 
+SOLID_SHARE = 0.2
+"""What is seen no higher than this, in edges of a cell, stands on the ground."""
+
 TERRAIN_SIDE_PX = 160
 MIN_GROUND_POINTS = 200
 _QUIET = Quiet()
@@ -154,7 +157,7 @@ def fuse_border(
         reporter.advance("depth", step + 1)
     reporter.finish("depth")
     field = fuse_depth_views(views, canvas.box, lift=canvas.lift, columns=canvas.columns, reporter=reporter)
-    return fill_below(field)
+    return fill_below(field, highest=SOLID_SHARE * canvas.grid.cell_edge)
 
 
 def choose_cameras(cameras: Sequence[Camera], canvas: Canvas) -> list[Camera]:
@@ -173,14 +176,19 @@ def choose_cameras(cameras: Sequence[Camera], canvas: Canvas) -> list[Camera]:
     return [_scaled(cameras[index], canvas) for index in sorted(chosen)]
 
 
-def fill_below(field: VoxelField) -> VoxelField:
+def fill_below(field: VoxelField, *, highest: float) -> VoxelField:
     """Unknown voxels below the lowest known one of their column are matter if it is: nobody looks into the ground.
 
-    Roofs seen from above stand on solid houses then: nothing is to grow inside them.
+    Low roofs seen from above stand on solid houses then, in which nothing grows.
+
+    Args:
+        field: Over level ground.
+        highest: Above this height what is seen may as well hang in the air: fog at the border of a scene often does.
     """
     lowest = field.known.argmax(axis=2)
     column = np.take_along_axis(field.sdf, lowest[..., None], axis=2)[..., 0]
-    solid = field.known.any(axis=2) & (column < 0)
+    height = field.origin[2] + (lowest + 0.5) * field.voxel_size
+    solid = field.known.any(axis=2) & (column < 0) & (height <= highest)
     below = (np.arange(field.shape[2]) < lowest[..., None]) & solid[..., None]
     return replace(
         field,
@@ -193,7 +201,7 @@ def paste(field: VoxelField, other: VoxelField) -> VoxelField:
     """A field with what another says where it says nothing itself; both over the same flat ground."""
     places = other.to_voxels(field.centers()[~field.known]).T - 0.5
     # Trilinear between voxels that are all known; of aligned grids exactly their values.
-    share = map_coordinates(other.known.astype(np.float32), places, order=1, mode="constant")
+    share = map_coordinates(other.known.astype(np.float32), places, order=1, mode="grid-constant")
     told = share > 0.999
     rows = np.argwhere(~field.known)[told]
     where = tuple(rows.T)
