@@ -24,7 +24,9 @@ COMMANDS = {
     "merge": "Merge the trained blocks of a run into one scene once more",
     "evaluate": "Measure a reconstruction on photographs it never saw",
     "render": "Make pictures, depth maps or a film from a scene",
+    "generate": "Make a place out of nothing, by a layout or freely",
     "extend": "Grow a scene beyond what was photographed, or take that back",
+    "train-generator": "Train the generator of scene blocks",
     "export": "Write a scene as .ply, .splat, .spz or a mesh, whole or cropped",
     "clean": "Remove floaters and whatever lies outside a box",
     "bench": "Reconstruct and measure, and print our figures beside the published ones",
@@ -32,7 +34,8 @@ COMMANDS = {
     "demo": "Make a small synthetic place, reconstruct it and show the result",
     "doctor": "List what works on this machine, and why the rest does not",
 }
-"""Each is a module of `app.commands` with a settings dataclass of the same name and a function `run`."""
+"""Each is a module of `app.commands` with a settings dataclass of the same name and a function `run`; a dash in the
+name is an underscore in the module's and nothing in the dataclass'."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -72,7 +75,7 @@ def parse(name: str, words: Sequence[str]) -> Any:
     try:
         with contextlib.redirect_stderr(errors):
             return tyro.cli(
-                getattr(module, name.capitalize()),
+                getattr(module, "".join(word.capitalize() for word in name.split("-"))),
                 prog=f"scene3d {name}",
                 args=list(words),
                 config=(tyro.conf.FlagCreatePairsOff,),
@@ -105,12 +108,12 @@ def _dispatch(words: Sequence[str]) -> int:
 
 def _load(name: str) -> ModuleType:
     # Only the chosen command is imported: `scene3d --help` must not wait for torch.
-    return importlib.import_module(f"app.commands.{name}")
+    return importlib.import_module(f"app.commands.{name.replace('-', '_')}")
 
 
 def _overview() -> str:
     lines = ["usage: scene3d COMMAND [OPTIONS]", "", "From photographs of a large place to a 3D Gaussian scene.", ""]
-    lines += [f"  {name:<13}{summary}" for name, summary in COMMANDS.items()]
+    lines += [f"  {name:<17}{summary}" for name, summary in COMMANDS.items()]
     lines += ["", "`scene3d COMMAND --help` lists the options of one.", "--version  print the version"]
     return "\n".join([*lines, "--debug    with any command: show the full trace of an error"])
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from machine import describe_machine
 
-from blocks.settings import RunSettings
+from blocks.settings import GlobalSettings, RunSettings
 from blocks.turn_settings import TurnSettings
 from scene3d.data.synthetic import SyntheticSettings, make_capture
 from scene3d.io.atomic import write_json
@@ -41,6 +41,7 @@ SETTINGS = RunSettings(
     blocks=3,
     sh_degree=1,
     eval_every=0,
+    global_stage=GlobalSettings(iterations=50),
     anchors=AnchorSettings(features=16, offsets=4, hidden=16),
     turns=TurnSettings(accumulate=NUM_WORKERS),
 )
@@ -137,10 +138,10 @@ def _kill_a_worker(capture: Path, output: Path, settings: RunSettings, moments: 
     """SIGKILL for one of the workers, once, after a random part of the rounds and a random moment more."""
     program = start_program(capture, output, settings)
     rounds, delay_s = moments.randrange(0, 17), moments.uniform(0, 0.5)
-    if not program.wait_for(lambda: program.num_snapshots() >= rounds and len(program.worker_ids()) == NUM_WORKERS):
+    if not (program.wait_for(lambda: program.num_snapshots() >= rounds) and program.wait_for_workers(NUM_WORKERS)):
         raise RuntimeError(f"the program ended too early: {program.tail()}")
     time.sleep(delay_s)
-    os.kill(moments.choice(program.worker_ids()), signal.SIGKILL)
+    os.kill(moments.choice(program.worker_ids), signal.SIGKILL)
     return {**_timed(program), "after_rounds": rounds, "delay_s": round(delay_s, 3)}
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -60,6 +60,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Grower(Protocol):
     """What fills cells: `scene3d.generation.generator.Generator`, or something that stands in for it."""
 
@@ -126,56 +127,77 @@ def extend_run(
     with run.locked():
         reporter = Tee(EventLog(run.events), reporter or Quiet())
         scene = read_photographed(run)
-        spec = grower.spec
-        grid = make_grid(run, scene, edge_m=settings.edge_m, stride_share=spec.stride_voxels / spec.block_voxels)
-        cells = choose_cells(grid, settings)
         cameras = read_cameras(run, scene, capture_folder)
-        canvas = make_canvas(grid, cells, spec, make_terrain(scene.gaussians, cameras, grid))
+        canvas = _lay_out(run, scene, cameras, settings, grower.spec)
         known = find_known(run, scene, canvas, cameras, reporter)
         filled = grower.grow(
             known,
             canvas.cells,
             GrowSettings(seed=settings.seed, steps=settings.steps),
-            layout=_place_layout(settings, canvas, spec),
+            layout=_place_layout(settings, canvas, grower.spec),
             reporter=reporter,
         )
-        new = make_new_gaussians(
-            known,
-            filled,
-            canvas,
-            scene.gaussians,
-            cameras,
-            seed=settings.seed,
-            keep=settings.keep,
-            reporter=reporter,
-        )
+        new = make_new_gaussians(known, filled, canvas, scene.gaussians, cameras, settings, reporter=reporter)
         if len(new.gaussians) == 0:
             raise InputError("these cells hold nothing new", where=run.root, remedy="choose cells farther outside")
-        before = read_scene(run.merged_scene, read_manifest(run))
-        after = Gaussians.concatenate([before, new.gaussians])
-        facts = _collect_facts(settings, canvas, cells, grower, new)
-        facts |= {
-            "seam": measure_seam(known, filled, new.color_pairs),
-            "coverage": measure_coverage(after, canvas, known, filled, reporter=reporter),
-        }
-        extension_id = next_id(run)
-        folder = extension_folder(run, extension_id)
-        make_folder(folder)
-        save_territory(folder, filled, known)
-        draw_pictures(folder, canvas, cells, before, after, cameras)
-        facts["seconds"] = time.monotonic() - began_s
-        record = save_extension(run, extension_id, new.gaussians, facts, scene)
-        compose_scene(run, [*active_extensions(run), record])
+        facts = _collect_facts(settings, canvas, grower, new)
+        growth = _Growth(canvas=canvas, cameras=cameras, known=known, filled=filled, new=new)
+        record = _put_in(run, scene, growth, facts, began_s, reporter)
     seconds = time.monotonic() - began_s
-    logger.info("extension %s: %d Gaussians in %d cells, %.1f s", extension_id, len(new.gaussians), len(cells), seconds)
+    logger.info("extension %s: %d Gaussians, %.1f s", record.id, record.num_gaussians, seconds)
     return ExtensionResult(
-        id=extension_id,
-        cells=cells,
-        num_gaussians=len(new.gaussians),
+        id=record.id,
+        cells=record.cells,
+        num_gaussians=record.num_gaussians,
         seconds=seconds,
-        folder=folder,
+        folder=record.folder,
         record=record.record,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Growth:
+    """What has grown, before it is put into the scene."""
+
+    canvas: Canvas
+    cameras: Sequence[Camera]
+    known: VoxelField
+    filled: VoxelField
+    new: NewGaussians
+
+
+def _lay_out(
+    run: RunFolder, scene: PhotographedScene, cameras: Sequence[Camera], settings: ExtendSettings, spec: GeneratorSpec
+) -> Canvas:
+    """The box of the cells that were asked for."""
+    grid = make_grid(run, scene, edge_m=settings.edge_m, stride_share=spec.stride_voxels / spec.block_voxels)
+    cells = choose_cells(grid, settings)
+    return make_canvas(grid, cells, spec, make_terrain(scene.gaussians, cameras, grid))
+
+
+def _put_in(
+    run: RunFolder,
+    scene: PhotographedScene,
+    growth: _Growth,
+    facts: dict[str, Any],
+    began_s: float,
+    reporter: Reporter,
+) -> ExtensionRecord:
+    """Measure and draw an extension, write it, and compose the scene with it."""
+    canvas, new = growth.canvas, growth.new
+    before = read_scene(run.merged_scene, read_manifest(run))
+    after = Gaussians.concatenate([before, new.gaussians])
+    facts["seam"] = measure_seam(growth.known, growth.filled, new.color_pairs)
+    facts["coverage"] = measure_coverage(after, canvas, growth.known, growth.filled, reporter=reporter)
+    extension_id = next_id(run)
+    folder = extension_folder(run, extension_id)
+    make_folder(folder)
+    save_territory(folder, growth.filled, growth.known)
+    draw_pictures(folder, canvas, before, after, growth.cameras)
+    facts["seconds"] = time.monotonic() - began_s
+    record = save_extension(run, extension_id, new.gaussians, facts, scene)
+    compose_scene(run, [*active_extensions(run), record])
+    return record
 
 
 def read_cameras(run: RunFolder, scene: PhotographedScene, capture_folder: Path | None = None) -> list[Camera]:
@@ -218,13 +240,11 @@ def _place_layout(
     return layout
 
 
-def _collect_facts(
-    settings: ExtendSettings, canvas: Canvas, cells: Sequence[GridCell], grower: Grower, new: NewGaussians
-) -> dict[str, Any]:
+def _collect_facts(settings: ExtendSettings, canvas: Canvas, grower: Grower, new: NewGaussians) -> dict[str, Any]:
     """Where an extension came from."""
     grid = canvas.grid
     return {
-        "cells": [list(cell) for cell in cells],
+        "cells": [list(cell) for cell in canvas.grid_cells],
         "cell_edge": grid.cell_edge,
         "stride": grid.stride,
         "grid_origin": list(grid.origin),

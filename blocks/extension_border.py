@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -17,32 +16,23 @@ from scene3d.events import Quiet, Reporter
 from scene3d.fusion.depth_views import render_depth_view
 from scene3d.fusion.tsdf import VoxelBox, fuse_depth_views
 from scene3d.gaussians.gaussians import Gaussians
+from scene3d.generation.spec import GeneratorSpec
 from scene3d.geometry.terrain import Terrain, fit_terrain
 from scene3d.geometry.voxels import VoxelField
 
 MAX_VIEWS = 64
 """Depth maps that are fused, at most."""
 
-PIXELS_PER_VOXEL = 1.5
-"""So many pixels show a voxel at the middle of the scene."""
+PIXELS_PER_VOXEL = 3.0
+"""So many pixels show a voxel at the middle of the scene: with half as many, surfaces lie a third of a voxel high."""
 
 MAX_SIDE_PX = 800
+AROUND_VOXELS = 4
+"""What is known so far around the cells' windows counts too: colours are matched to it."""
+
 TERRAIN_SIDE_PX = 160
 MIN_GROUND_POINTS = 200
 _QUIET = Quiet()
-
-
-class BlockShape(Protocol):
-    """What must be known of a generator to lay out its box."""
-
-    @property
-    def block_voxels(self) -> int: ...
-    @property
-    def stride_voxels(self) -> int: ...
-    @property
-    def height_range(self) -> tuple[float, float]: ...
-    @property
-    def truncation_voxels(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,7 +47,15 @@ class Canvas:
     cells: tuple[GridCell, ...]
     """Those that grow, numbered from `low_cell`."""
 
+    columns: Bool[np.ndarray, "x y"]
+    """What the windows of the cells cover, and a little around."""
+
     box: VoxelBox
+
+    @property
+    def grid_cells(self) -> tuple[GridCell, ...]:
+        """The same as the grid numbers them."""
+        return tuple((i + self.low_cell[0], j + self.low_cell[1]) for i, j in self.cells)
 
     def lift(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """World coordinates of points of the box."""
@@ -69,6 +67,13 @@ class Canvas:
         """The inverse of `lift`."""
         uv = self.grid.frame.from_world(points)
         return np.concatenate([uv, (points[:, 2] - self.terrain.height(uv))[:, None]], axis=1)
+
+    def covers(self, points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
+        """Which points of the box stand where cells grow, or a little around."""
+        places = np.floor((points[:, :2] - self.box.origin[:2]) / self.box.voxel_size).astype(int)
+        inside = ((places >= 0) & (places < self.columns.shape)).all(axis=1)
+        inside[inside] = self.columns[tuple(places[inside].T)]
+        return np.asarray(inside)
 
     def turn(self, directions: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Directions of the box in the world; the slope of the terrain is left out of account."""
@@ -101,13 +106,19 @@ def make_terrain(gaussians: Gaussians, cameras: Sequence[Camera], grid: Extensio
     return fit_terrain(points, hull, bin_size=grid.cell_edge / 6, fade=grid.cell_edge)
 
 
-def make_canvas(grid: ExtensionGrid, cells: Sequence[GridCell], spec: BlockShape, terrain: Terrain) -> Canvas:
+def make_canvas(grid: ExtensionGrid, cells: Sequence[GridCell], spec: GeneratorSpec, terrain: Terrain) -> Canvas:
     """The box around some cells, with a cell of what is known on every side."""
     low = np.min(cells, axis=0) - 1
     count = np.max(cells, axis=0) + 1 - low
     voxel = grid.cell_edge / spec.block_voxels
     side = count * spec.stride_voxels + spec.block_voxels
     corner = np.array(grid.origin) + low * grid.stride
+    windows = np.zeros((int(side[0]), int(side[1])), bool)
+    for cell in cells:
+        start = (np.array(cell) - low) * spec.stride_voxels
+        stop = start + spec.block_voxels + AROUND_VOXELS
+        start = np.maximum(start - AROUND_VOXELS, 0)
+        windows[start[0] : stop[0], start[1] : stop[1]] = True
     box = VoxelBox(
         origin=np.array([*corner, spec.height_range[0] * grid.cell_edge]),
         shape=(int(side[0]), int(side[1]), spec.block_voxels),
@@ -118,6 +129,7 @@ def make_canvas(grid: ExtensionGrid, cells: Sequence[GridCell], spec: BlockShape
         grid=grid,
         terrain=terrain,
         low_cell=(int(low[0]), int(low[1])),
+        columns=windows,
         cells=tuple((i - int(low[0]), j - int(low[1])) for i, j in cells),
         box=box,
     )
@@ -141,7 +153,7 @@ def fuse_border(
         views.append(render_depth_view(gaussians, camera, canvas.box.voxel_size))
         reporter.advance("depth", step + 1)
     reporter.finish("depth")
-    field = fuse_depth_views(views, canvas.box, lift=canvas.lift, reporter=reporter)
+    field = fuse_depth_views(views, canvas.box, lift=canvas.lift, columns=canvas.columns, reporter=reporter)
     return fill_below(field)
 
 

@@ -11,10 +11,11 @@ from scipy.spatial import cKDTree
 
 from blocks.extension_border import Canvas
 from blocks.extension_figures import ColorPairs
-from blocks.extension_settings import Kept
+from blocks.extension_settings import ExtendSettings
 from blocks.old_views import keep_photographs
 from scene3d.cameras.camera import Camera
 from scene3d.events import Reporter
+from scene3d.fusion.redistancing import paint_nearest
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.gaussians.surface_sampling import SurfaceSamples, make_flat_gaussians, sample_surface
 from scene3d.geometry.isosurface import extract_mesh
@@ -28,8 +29,11 @@ FINEST_SHARE, COARSEST_SHARE = 1 / 256, 1 / 48
 MIN_OPACITY = 0.5
 """Gaussians fainter than this say nothing about how dense a surface is covered."""
 
-BAND = (0.25, 0.75)
-"""Share of known voxels around a place between which new samples thin out."""
+BAND = (0.5, 1.0)
+"""Share of known voxels around a place between which new samples thin out: half a voxel inside what is known."""
+
+KEPT_SHARE = 0.75
+"""A surface with more known voxels than this around it must not change in photographs."""
 
 MATCH_REACH_VOXELS = 3.0
 """New surface this near to what is known is matched to it."""
@@ -62,9 +66,8 @@ def make_new_gaussians(
     canvas: Canvas,
     scene: Gaussians,
     cameras: Sequence[Camera],
+    settings: ExtendSettings,
     *,
-    seed: int,
-    keep: Kept,
     reporter: Reporter,
 ) -> NewGaussians:
     """Gaussians of the surface where a canvas was not known before.
@@ -75,12 +78,11 @@ def make_new_gaussians(
         canvas: Where it lies.
         scene: The photographed Gaussians, world frame.
         cameras: Of the photographs.
-        seed: Of the samples.
-        keep: What of the photographs must not change.
+        settings: Their seed, and what of the photographs must not change.
         reporter: Hears of the progress.
     """
-    generator = make_numpy_generator(seed, "surface samples")
-    mesh = extract_mesh(filled)
+    generator = make_numpy_generator(settings.seed, "surface samples")
+    mesh = extract_mesh(_painted(known, filled))
     share = known_share(known, mesh.vertices)
     new_mesh = _keep_faces(mesh, (share[mesh.faces] < BAND[1]).any(axis=1))
     matrix, color_pairs = match_colors(mesh, share, canvas.box.voxel_size)
@@ -90,14 +92,20 @@ def make_new_gaussians(
     samples = sample_surface(new_mesh, spacing, generator=generator)
     samples = samples.select(_dither(known_share(known, samples.points), generator))
     gaussians = make_flat_gaussians(_lifted(samples, canvas), sh_degree=scene.sh_degree)
-    kept, old_views = keep_photographs(scene, gaussians, cameras, keep, reporter=reporter)
+
+    def shows_known(points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
+        places = canvas.lower(points)
+        return ~canvas.covers(places) | (known_share(known, places) >= KEPT_SHARE)
+
+    is_kept = None if settings.keep == "views" else shows_known
+    kept, old_views = keep_photographs(scene, gaussians, cameras, is_kept, reporter=reporter)
     facts = {
         "spacing": spacing,
         "color_map": matrix.tolist(),
         "num_color_pairs": len(color_pairs[0]),
         "num_samples": len(gaussians),
         "num_in_photographs": int((~kept).sum()),
-        "keep": keep,
+        "keep": settings.keep,
         "old_views": asdict(old_views),
     }
     return NewGaussians(gaussians=gaussians.select(kept), mesh=new_mesh, color_pairs=color_pairs, facts=facts)
@@ -157,6 +165,12 @@ def match_colors(
 def apply_color_map(matrix: Float[np.ndarray, "3 4"], colors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     """Colours through an affine map, kept in 0 to 1."""
     return np.clip(colors @ matrix[:, :3].T + matrix[:, 3], 0.0, 1.0)
+
+
+def _painted(known: VoxelField, filled: VoxelField) -> VoxelField:
+    """The filled canvas with colours where what was known has none: inside of matter, where new surface may begin."""
+    colored = filled.known & ~(known.known & (np.abs(known.sdf) >= known.truncation))
+    return replace(filled, rgb=paint_nearest(filled.rgb, colored))
 
 
 def _keep_faces(mesh: TriangleMesh, kept: Bool[np.ndarray, "f"]) -> TriangleMesh:

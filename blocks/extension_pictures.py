@@ -29,7 +29,6 @@ PHOTOGRAPHED, GROWN, NEW = (92, 150, 214), (96, 178, 108), (240, 168, 60)
 def draw_pictures(
     folder: Path,
     canvas: Canvas,
-    cells: Sequence[GridCell],
     before: Gaussians,
     after: Gaussians,
     cameras: Sequence[Camera],
@@ -39,12 +38,11 @@ def draw_pictures(
     Args:
         folder: Of the extension.
         canvas: Where it lies.
-        cells: Those that grew.
         before: The scene without it, world frame.
         after: The scene with it.
         cameras: Of the photographs, for the map.
     """
-    grid = canvas.grid
+    grid, cells = canvas.grid, canvas.grid_cells
     draw_grid_map(folder / "map.png", grid, before, cameras, new=cells)
     corners = np.concatenate([grid.footprint, *(grid.corners(cell) for cell in cells)])
     for name, camera in overview_cameras(corners, canvas).items():

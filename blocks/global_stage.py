@@ -97,7 +97,8 @@ def _train(prepared: Prepared, start: Gaussians, settings: RunSettings, reporter
     capture, views = prepared.capture, prepared.split.train
     scene = replace(
         settings,
-        iterations=settings.global_stage.iterations,
+        # A run for a first look does not wait longer for its surroundings than for a block.
+        iterations=min(settings.global_stage.iterations, settings.iterations),
         image_scale=settings.image_scale * IMAGE_SCALE,
         coarse_share=0.0,
         sh_degree=0,

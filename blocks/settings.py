@@ -20,7 +20,7 @@ class GlobalSettings:
     """The short stage before the blocks, which fits what they share: far surroundings, sky, exposures."""
 
     iterations: int = 400
-    """Iterations, at a quarter of the image size and without growth."""
+    """Iterations, at a quarter of the image size and without growth; no more than a block has."""
 
     max_points: int = 100_000
     """At most this many sparse points stand in for the scene."""

@@ -35,7 +35,8 @@ class TurnsJob:
         """Hash of everything that must be the same for a snapshot to be continued."""
         turns = asdict(self.settings.turns) | {"offload": None, "accumulate": self.num_lanes}
         text = json.dumps([settings_identity(self.settings, self.prepared), self.plan.sha256, turns])
-        return hashlib.sha256(text.encode() + self.shared.far.means.numpy().tobytes()).hexdigest()
+        shared = b"".join(each.means.numpy().tobytes() for each in (self.shared.far, self.shared.coarse))
+        return hashlib.sha256(text.encode() + shared).hexdigest()
 
     def block(self, index: int) -> BlockJob:
         """The job of one block."""

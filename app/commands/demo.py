@@ -12,6 +12,7 @@ from scene3d.training.settings import ReconstructSettings
 
 if TYPE_CHECKING:
     from scene3d.data.synthetic import SyntheticSettings
+    from scene3d.training.run_folder import RunFolder
 
 POINTS_PER_VIEW = 400
 """Sparse points of the capture; structure from motion finds about as many in photographs of this size."""
@@ -19,7 +20,7 @@ POINTS_PER_VIEW = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
-    """Make a small synthetic town, photograph it from the air, reconstruct it and measure the result.
+    """Make a small synthetic town, photograph it from the air, reconstruct it, measure the result and grow it.
 
     Takes a few minutes on two cores. A second call with the same settings finds what the first one made.
     """
@@ -42,9 +43,14 @@ class Demo:
     seed: int = 0
     """Another seed, another town."""
 
+    rings: int = 1
+    """Grow the town by so many rings of cells at the end; 0 leaves it as it was photographed."""
+
     def __post_init__(self) -> None:
         if self.width < 64:
             raise SettingsError(f"--width is {self.width}; it must be at least 64")
+        if self.rings < 0:
+            raise SettingsError(f"--rings is {self.rings}; it must be zero or more")
 
 
 def run(command: Demo, reporter: Reporter) -> int:
@@ -65,10 +71,24 @@ def run(command: Demo, reporter: Reporter) -> int:
     record, code = evaluate_run(run_folder.root, EvaluationSettings(), reporter)
     picture = make_picture(run_folder.root, command.output / "picture.png", reporter)
     print(format_table(record))
+    if command.rings:
+        grow(run_folder, command, reporter)
     print(f"scene    {run_folder.merged_scene}")
     print(f"report   {run_folder.report}")
     print(f"picture  {picture}")
     return code
+
+
+def grow(run: "RunFolder", command: Demo, reporter: Reporter) -> None:
+    """What `scene3d extend` does, unless an earlier call did it."""
+    from app.commands.extend import print_result
+    from blocks.extension import extend_run, list_extensions
+    from blocks.extension_settings import ExtendSettings
+
+    if any(extension.status == "active" for extension in list_extensions(run)):
+        reporter.note(f"{run.root} has grown already; `scene3d extend {run.root} --undo` takes it back")
+        return
+    print_result(run, extend_run(run, ExtendSettings(rings=command.rings, seed=command.seed), reporter=reporter))
 
 
 def make_capture_settings(command: Demo) -> "SyntheticSettings":

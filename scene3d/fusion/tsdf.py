@@ -57,6 +57,7 @@ def fuse_depth_views(
     box: VoxelBox,
     *,
     lift: Lift | None = None,
+    columns: Bool[np.ndarray, "x y"] | None = None,
     near_surfaces: bool = False,
     reporter: Reporter = _QUIET,
 ) -> VoxelField:
@@ -69,6 +70,7 @@ def fuse_depth_views(
         views: Of one scene, in its world.
         box: Voxels, in the world or in a frame of its own.
         lift: World coordinates of the box's points, if the frame is its own; nearly rigid.
+        columns: Where the field is needed; elsewhere bricks may stay unknown.
         near_surfaces: Leave the voxels unknown that lie bricks away from every surface: a mesh does not need them.
         reporter: Hears of the progress.
     """
@@ -77,6 +79,8 @@ def fuse_depth_views(
     known = np.zeros(box.shape, bool)
     colored = np.zeros(box.shape, bool)
     bricks = list(_bricks(box.shape))
+    if columns is not None:
+        bricks = [brick for brick in bricks if columns[brick[0], brick[1]].any()]
     if near_surfaces:
         taken = _bricks_with_surface(views, box)
         bricks = [brick for brick in bricks if taken[tuple(part.start // BRICK for part in brick)]]
@@ -192,8 +196,10 @@ def _add_view(sums: _Sums, view: DepthView, points: Float[Tensor, "n 3"], trunca
     pixel = row[rows].long() * view.camera.width + column[rows].long()
     depth, cosine = view.depth.flatten()[pixel], view.cosine.flatten()[pixel]
     along = (1 + x[rows] ** 2 + y[rows] ** 2).sqrt()
-    distance = (depth - z[rows]) * along * cosine
-    told = (depth > 0) & (distance >= -truncation)
+    beyond = (depth - z[rows]) * along
+    distance = beyond * cosine
+    # Far behind a surface that the ray grazes the tangent plane may be near, but says nothing any more.
+    told = (depth > 0) & (distance >= -truncation) & (beyond >= -2 * truncation)
     rows, pixel, distance, depth, cosine = (part[told] for part in (rows, pixel, distance, depth, cosine))
     weight = view.alpha.flatten()[pixel] * cosine / depth**2
     sums.distance.index_add_(0, rows, weight * distance.clamp_max(truncation))

@@ -55,8 +55,8 @@ class AutoEncoder(nn.Module):
         sizes, width = config.sizes, config.sizes.encoder_width
         voxel_channels = VOXEL_CHANNELS * config.spec.block_voxels
         self.encoder = nn.Sequential(
-            GroupConv(voxel_channels, width, kernel=2 * CODE_STRIDE, stride=CODE_STRIDE),
-            PlaneBlock(width, width, norm=False),
+            GroupConv(voxel_channels, width, kernel=2 * CODE_STRIDE, stride=CODE_STRIDE, repeat=True),
+            PlaneBlock(width, width, local=True),
             nn.SiLU(),
             GroupConv(width, 2 * sizes.code_channels, kernel=1),
         )
@@ -94,10 +94,17 @@ class AutoEncoder(nn.Module):
         features = sample_planes(triplane, points)
         return FieldValues(self.distance_head(features)[..., 0], self.color_head(features).sigmoid())
 
-    def query_grid(self, triplane: Float[Tensor, "b 3 f r r"], side: int) -> FieldValues:
-        """The field at the centres of side^3 voxels; colour only where the surface is near, elsewhere 0."""
+    def query_grid(self, triplane: Float[Tensor, "b 3 f r r"], side: int, *, cut: bool = True) -> FieldValues:
+        """The field at the centres of side^3 voxels; colour only where the surface is near, elsewhere 0.
+
+        Args:
+            triplane: Decoded planes.
+            side: Voxels along each edge.
+            cut: Cut distances off at -1 and 1.
+        """
         features = sample_grid(triplane, side).movedim(1, -1)
-        tsdf = self.distance_head(features)[..., 0].clamp(-1.0, 1.0)
+        tsdf = self.distance_head(features)[..., 0]
+        tsdf = tsdf.clamp(-1.0, 1.0) if cut else tsdf
         near = tsdf.abs() < 1.0
         rgb = torch.zeros((*tsdf.shape, 3), dtype=tsdf.dtype, device=tsdf.device)
         rgb[near] = self.color_head(features[near]).sigmoid()

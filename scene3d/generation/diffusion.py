@@ -1,6 +1,7 @@
 """Owns the noise: the cosine schedule, what v means, and the solvers of `diffusers` set up for it."""
 
 import math
+import warnings
 from typing import Any, Literal
 
 import torch
@@ -64,8 +65,13 @@ def make_solver(name: SolverName, steps: int) -> Any:
     """
     solver: Any
     if name == "dpm++":
-        solver = DPMSolverMultistepScheduler(**_PREDICTS_V, algorithm_type="dpmsolver++", solver_order=2)
-    elif name == "ddim":
+        with warnings.catch_warnings():
+            # diffusers turns tensors into arrays in a way that newer numpy wants to be spelled otherwise.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            solver = DPMSolverMultistepScheduler(**_PREDICTS_V, algorithm_type="dpmsolver++", solver_order=2)
+            solver.set_timesteps(steps)
+        return solver
+    if name == "ddim":
         solver = DDIMScheduler(**_PREDICTS_V, clip_sample=False, set_alpha_to_one=True)
     else:
         solver = DDPMScheduler(**_PREDICTS_V, clip_sample=False)

@@ -95,6 +95,7 @@ class Generator:
         weights = make_window_weights(spec.block_voxels, spec.block_voxels - spec.stride_voxels)
         canvas = Canvas(values, known.known, weights)
         share = {cell: float(known.known[window_of(spec, cell)].mean()) for cell in cells}
+        share = {cell: part for cell, part in share.items() if part < 1.0}  # nothing to do where everything is known
         reach = -(-spec.block_voxels // spec.stride_voxels)
         reporter.start("grow", len(share))
         done = 0

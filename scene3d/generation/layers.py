@@ -13,19 +13,41 @@ from scene3d.generation.spec import NUM_PLANES
 
 
 class GroupConv(nn.Module):
-    """A convolution with its own weights for each plane; borders are continued by their last pixel."""
+    """A convolution with its own weights for each plane.
 
-    def __init__(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, zero: bool = False) -> None:
+    Args:
+        inputs: Channels of each plane.
+        outputs: Channels of each plane afterwards.
+        kernel: Side of the kernel.
+        stride: Pixels from one place of it to the next.
+        zero: Begin with weights of zero.
+        repeat: Continue a plane by its last pixel instead of by zeros: a border then looks like what goes on there.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        zero: bool = False,
+        repeat: bool = False,
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(NUM_PLANES * inputs, NUM_PLANES * outputs, kernel, stride=stride, groups=NUM_PLANES)
         self._padding = (kernel - stride + 1) // 2
+        self._repeat = repeat
+        padding = 0 if repeat else self._padding
+        total = NUM_PLANES * inputs, NUM_PLANES * outputs
+        self.conv = nn.Conv2d(*total, kernel, stride=stride, padding=padding, groups=NUM_PLANES)
+        assert self.conv.bias is not None
+        nn.init.zeros_(self.conv.bias)
         if zero:
             nn.init.zeros_(self.conv.weight)
-            nn.init.zeros_(self.conv.bias if self.conv.bias is not None else torch.zeros(1))
 
     def forward(self, planes: Float[Tensor, "b c r r"]) -> Float[Tensor, "b d s s"]:
         """Planes with other channels, and smaller by the stride."""
-        if self._padding:
+        if self._repeat and self._padding:
             planes = functional.pad(planes, [self._padding] * 4, mode="replicate")
         return self.conv(planes)
 
@@ -57,6 +79,7 @@ class PlaneAttention(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.attend = nn.MultiheadAttention(channels, heads, batch_first=True)
         nn.init.zeros_(self.attend.out_proj.weight)
+        nn.init.zeros_(self.attend.out_proj.bias)
 
     def forward(self, planes: Float[Tensor, "b c r r"]) -> Float[Tensor, "b c r r"]:
         """The planes plus what each pixel found elsewhere."""
@@ -69,14 +92,17 @@ class PlaneAttention(nn.Module):
 
 
 class PlaneBlock(nn.Module):
-    """Two convolutions with a shortcut; with a time embedding the second is scaled and shifted by it."""
+    """Two convolutions with a shortcut; with a time embedding the second is scaled and shifted by it.
 
-    def __init__(self, inputs: int, outputs: int, *, time_width: int = 0, norm: bool = True) -> None:
+    A local block has no normalisation and continues borders: what it says of a pixel depends on its neighbours only.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, time_width: int = 0, local: bool = False) -> None:
         super().__init__()
-        self.norm1 = _plane_norm(inputs) if norm else nn.Identity()
-        self.conv1 = GroupConv(inputs, outputs)
-        self.norm2 = _plane_norm(outputs) if norm else nn.Identity()
-        self.conv2 = GroupConv(outputs, outputs, zero=True)
+        self.norm1 = nn.Identity() if local else _plane_norm(inputs)
+        self.conv1 = GroupConv(inputs, outputs, repeat=local)
+        self.norm2 = nn.Identity() if local else _plane_norm(outputs)
+        self.conv2 = GroupConv(outputs, outputs, zero=True, repeat=local)
         self.shortcut = nn.Identity() if inputs == outputs else GroupConv(inputs, outputs, kernel=1)
         self.time = nn.Linear(time_width, 2 * NUM_PLANES * outputs) if time_width else None
 

@@ -19,7 +19,7 @@ from scene3d.io.bounded_json import is_number, read_json_object
 from scene3d.io.images import read_image
 from scene3d.io.opening import check_plain_file
 from scene3d.limits import IMAGE_SUFFIXES, MAX_IMAGE_PIXELS
-from scene3d.world.classes import PALETTE, SurfaceClass
+from scene3d.world.classes import PALETTE, SurfaceClass, paint_classes
 
 UNSPECIFIED = -1
 _COLOR_SLACK = 12
@@ -55,6 +55,13 @@ def fit_layout(layout: Int[np.ndarray, "a b"], shape: tuple[int, int]) -> Int64[
         for new, old in zip(shape, layout.shape, strict=True)
     )
     return layout[np.ix_(rows, columns)].astype(np.int64)
+
+
+def paint_layout(layout: Int[np.ndarray, "x y"]) -> Float32[np.ndarray, "h w 3"]:
+    """A layout as a picture that `read_layout` reads, north up, 0 to 1."""
+    # Nothing asked for is black, which is the palette's colour of no surface.
+    ids = np.where(layout == UNSPECIFIED, int(SurfaceClass.NOTHING), layout)
+    return paint_classes(ids.T[::-1].astype(np.int64)).astype(np.float32) / np.float32(255.0)
 
 
 def layout_shares(layout: Int[np.ndarray, "k k"], num_classes: int) -> Float32[np.ndarray, "n s s"]:

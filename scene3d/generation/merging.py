@@ -38,7 +38,7 @@ class Canvas:
         self._sums[part] += values * self._weights[:, :, None, None]
         self._total[part] += self._weights
 
-    def merge(self, fade_voxels: float) -> tuple[Float32[np.ndarray, "x y z 4"], Bool[np.ndarray, "x y z"]]:
+    def merge(self, fade_voxels: int) -> tuple[Float32[np.ndarray, "x y z 4"], Bool[np.ndarray, "x y z"]]:
         """The whole field, and where it is known or made.
 
         Known voxels keep their values. Beside them the drawn field is shifted by what it missed the nearest known

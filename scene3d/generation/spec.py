@@ -69,10 +69,10 @@ class NetworkSizes:
     plane_channels: int = 16
     """Channels of each decoded plane."""
 
-    encoder_width: int = 40
+    encoder_width: int = 32
     """Channels inside the encoder, each plane."""
 
-    decoder_width: int = 40
+    decoder_width: int = 32
     """Channels inside the decoder, each plane."""
 
     head_width: int = 64
@@ -81,7 +81,7 @@ class NetworkSizes:
     condition_channels: int = 24
     """Features of the known geometry, each plane."""
 
-    denoiser_width: int = 40
+    denoiser_width: int = 32
     """Channels of the denoiser at the codes' own resolution, each plane; twice as many at half of it."""
 
     attention: bool = False

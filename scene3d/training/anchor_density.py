@@ -1,5 +1,6 @@
 """Owns where anchors are added and removed: gradients and opacities gathered over views, then one pure round."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -149,12 +150,13 @@ def _best_per_empty_cell(
 
 
 def _spawn(anchors: Anchors, means: Float[Tensor, "g 3"], rows: Int[Tensor, "n"], cell: float) -> Anchors:
-    """Anchors where these Gaussians are, as large as a cell, with their parents' features."""
+    """Anchors where these Gaussians are, with their parents' features, at most as large as a cell and as the parent."""
     parents = rows // anchors.num_offsets
-    size = torch.log(torch.tensor(cell, device=means.device))
+    # As large as the cell, as published, a new anchor of the coarse level hides what was there.
+    log_scales = anchors.log_scales[parents].clamp_max(math.log(cell))
     return Anchors(
         positions=means[rows],
         features=anchors.features[parents],
         offsets=torch.zeros_like(anchors.offsets[parents]),
-        log_scales=size.expand(len(rows), 6).contiguous(),
+        log_scales=log_scales,
     )

@@ -32,6 +32,7 @@ def finish_field(
         "anchors": {
             "file": run.merged_anchors.name,
             "num_anchors": len(anchors),
+            "offsets_per_anchor": anchors.num_offsets,
             "size_bytes": run.merged_anchors.stat().st_size,
             "sha256": sha256,
             "decoder_sha256": field.shared.checksum(),

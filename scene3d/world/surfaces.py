@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from scene3d.world.classes import SurfaceClass
-from scene3d.world.crop import Crop, PartKind
+from scene3d.world.crop import Crop, Nearest, PartKind
 from scene3d.world.facades import paint_walls
 from scene3d.world.ground import paint_land
 from scene3d.world.leaves import paint_leaves
@@ -83,15 +83,18 @@ class SurfacePaint:
     """Share of the mirrored sky that is added, looked at straight on."""
 
 
-def find_surface(crop: Crop, points: Float[np.ndarray, "n 3"], *, footprint_m: float = 0.1) -> SurfacePoints:
+def find_surface(
+    crop: Crop, points: Float[np.ndarray, "n 3"], *, footprint_m: float = 0.1, nearest: Nearest | None = None
+) -> SurfacePoints:
     """What each point on, or very near, the surface belongs to.
 
     Args:
         crop: Where the points lie.
         points: World coordinates.
         footprint_m: Side of the patch that each point stands for.
+        nearest: Where it is known already, what each point belongs to.
     """
-    nearest = crop.nearest(points)
+    nearest = crop.nearest(points) if nearest is None else nearest
     normal, face = crop.terrain.sample(points[:, :2]).normal, np.zeros(len(points), np.int64)
     normal[nearest.kind == PartKind.WATER] = [0.0, 0.0, 1.0]
     block, ball = np.flatnonzero(nearest.kind == PartKind.BLOCK), np.flatnonzero(nearest.kind == PartKind.BALL)

@@ -184,6 +184,27 @@ def test_flags_reach_the_settings_they_name():
     assert settings == RunSettings(image_scale=0.5, iterations=2000, loss=LossSettings(opacity_weight=0.01))
 
 
+def test_blocks_in_turns_on_two_workers_are_a_few_flags():
+    words = (
+        "--field",
+        "anchors",
+        "--blocks",
+        "4",
+        "--turns.accumulate",
+        "2",
+        "--workers",
+        "2",
+        "--turns.offload",
+        "disk",
+    )
+    settings = settings_of(*words)
+    assert (settings.field, settings.blocks, settings.workers, settings.ray) == ("anchors", 4, 2, None)
+    assert (settings.turns.accumulate, settings.turns.offload) == (2, "disk")
+    assert settings.needs_ray
+    assert settings_of("--ray", "auto").needs_ray
+    assert not settings_of().needs_ray
+
+
 @pytest.mark.parametrize(("words", "blocks"), [((), "auto"), (("--blocks", "auto"), "auto"), (("--blocks", "4"), 4)])
 def test_the_number_of_blocks_is_a_number_or_auto(words, blocks, tmp_path):
     settings = settings_of(*words)

@@ -1,4 +1,4 @@
-"""A stand-in for a generator: level ground in the mean colour of what is known, a house on each cell."""
+"""A stand-in for a generator: level ground in the mean colour of what is known, perhaps a house on each cell."""
 
 from dataclasses import replace
 
@@ -12,7 +12,8 @@ class FlatGrower:
 
     weights_sha256 = "flat"
 
-    def __init__(self, spec: GeneratorSpec | None = None) -> None:
+    def __init__(self, spec: GeneratorSpec | None = None, *, houses: bool = True) -> None:
+        self.houses = houses
         self.spec = spec or GeneratorSpec()
         self.num_calls = 0
 
@@ -30,7 +31,8 @@ class FlatGrower:
             half = np.array([0.15, 0.12, 0.15]) * size * known.voxel_size
             q = np.abs(places - np.array([*middle, 0.0])) - half
             outside = np.linalg.norm(np.maximum(q, 0), axis=-1)
-            houses = np.minimum(houses, outside + np.minimum(q.max(axis=-1), 0))
+            if self.houses:
+                houses = np.minimum(houses, outside + np.minimum(q.max(axis=-1), 0))
         sdf = np.clip(np.minimum(places[..., 2], houses), -truncation, truncation)
         near = known.known & (np.abs(known.sdf) < truncation / 2)
         color = known.rgb[near].mean(axis=0) if near.any() else np.array([0.4, 0.5, 0.3])

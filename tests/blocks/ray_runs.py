@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from blocks.settings import RunSettings
@@ -25,6 +25,8 @@ class Program:
     process: subprocess.Popen[bytes]
     output: Path
     log: Path
+    worker_ids: list[int] = field(default_factory=list)
+    """Processes that trained when they were waited for."""
 
     def wait(self) -> int:
         """Its exit code."""
@@ -47,19 +49,23 @@ class Program:
         numbers = [int(path.stem.split("_")[1]) for path in (self.output / "turns" / "rounds").glob("*.json")]
         return max(numbers, default=-1) + 1
 
-    def worker_ids(self) -> list[int]:
-        """Processes that train, by their id; those that Ray keeps ready have another name."""
+    def wait_for_workers(self, count: int) -> bool:
+        """Until so many processes train; `worker_ids` are then theirs. False where the program ended before."""
+        return self.wait_for(lambda: len(self._find_workers()) >= count)
+
+    def _find_workers(self) -> list[int]:
         import psutil
 
-        found = []
+        self.worker_ids = []
         for child in psutil.Process(self.process.pid).children(recursive=True):
             try:
                 name = " ".join(child.cmdline())
             except psutil.Error:
                 continue
-            if name.startswith(("ray::_RayTrainWorker", "ray::RayTrainWorker", "ray::_train_one")):
-                found.append(child.pid)
-        return sorted(found)
+            # Those that Ray only keeps ready have another name.
+            if name.startswith(("ray::RayTrainWorker", "ray::_train_one")):
+                self.worker_ids.append(child.pid)
+        return self.worker_ids
 
     def kill(self) -> None:
         """SIGKILL to the program itself, and waits until the processes it had started are gone too."""

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import Any
 import pytest
 
 from blocks.run import reconstruct_run
-from blocks.settings import RunSettings
 from blocks.team import Alone
+from blocks.turn_settings import TurnSettings
 from blocks.workers import block_tasks, cluster, turn_team
 from blocks.workers.cluster import open_cluster, share_cpus
 from blocks.workers.order import Orders, make_order
@@ -23,7 +24,7 @@ from scene3d.errors import InputError, MissingPart
 from scene3d.events import EventLog, Figure, Quiet
 from scene3d.io.atomic import make_folder, write_json
 from scene3d.training.run_folder import RunFolder
-from tests.blocks.ray_runs import start_program
+from tests.blocks.ray_runs import Program, start_program
 from tests.blocks.turn_runs import HAMLET, SETTINGS, final_bytes, make_job, with_turns
 from tests.synthetic_captures import shared_capture
 
@@ -32,8 +33,8 @@ needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not inst
 
 QUICK_MERGE = replace(SETTINGS.merge, refine_iterations=0, audit=False)
 TEAM = replace(with_turns(accumulate=2), workers=2, merge=QUICK_MERGE)
-TASKS = RunSettings(
-    iterations=300, blocks=3, sh_degree=1, eval_every=0, checkpoint_every=50, workers=2, merge=QUICK_MERGE
+TASKS = replace(
+    SETTINGS, field="explicit", iterations=150, checkpoint_every=50, workers=2, merge=QUICK_MERGE, turns=TurnSettings()
 )
 
 
@@ -49,30 +50,48 @@ def alone(hamlet: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     return final_bytes(reconstruct_run(hamlet, tmp_path_factory.mktemp("alone") / "run", settings).run)
 
 
+@pytest.fixture
+def start() -> Iterator[Callable[..., Program]]:
+    """Starts programs; none outlives its test."""
+    started: list[Program] = []
+
+    def run(*arguments: Any) -> Program:
+        started.append(start_program(*arguments))
+        return started[-1]
+
+    yield run
+    for program in started:
+        if program.process.poll() is None:
+            program.kill()
+
+
 @needs_ray
 @pytest.mark.parametrize("killed", [False, True])
 def test_two_workers_do_what_one_process_does(
-    hamlet: Path, tmp_path: Path, alone: dict[str, str], killed: bool
+    hamlet: Path, tmp_path: Path, alone: dict[str, str], killed: bool, start: Callable[..., Program]
 ) -> None:
-    program = start_program(hamlet, tmp_path / "run", TEAM)
+    program = start(hamlet, tmp_path / "run", TEAM)
     if killed:
-        assert program.wait_for(lambda: program.num_snapshots() >= 2 and len(program.worker_ids()) == 2), program.tail()
-        os.kill(program.worker_ids()[-1], signal.SIGKILL)
+        assert program.wait_for(lambda: program.num_snapshots() >= 2), program.tail()
+        assert program.wait_for_workers(2), program.tail()
+        os.kill(program.worker_ids[-1], signal.SIGKILL)
     assert program.wait() == 0, program.tail()
     assert final_bytes(RunFolder(tmp_path / "run")) == alone
     assert not (tmp_path / "run" / "turns").exists()
 
 
 @needs_ray
-def test_independent_blocks_survive_the_death_of_a_worker(hamlet: Path, tmp_path: Path) -> None:
-    expected = final_bytes(reconstruct_run(hamlet, tmp_path / "alone", replace(TASKS, workers=1)).run)
-    program = start_program(hamlet, tmp_path / "run", TASKS)
-    folder = tmp_path / "run" / "blocks"
-    begun = lambda: any(folder.glob("*/checkpoints/*.json")) and bool(program.worker_ids())  # noqa: E731
-    assert program.wait_for(begun), program.tail()
-    os.kill(program.worker_ids()[0], signal.SIGKILL)
+def test_independent_blocks_survive_the_death_of_a_worker(
+    hamlet: Path, tmp_path: Path, start: Callable[..., Program]
+) -> None:
+    program = start(hamlet, tmp_path / "run", TASKS)
+    begun = (tmp_path / "run" / "blocks").glob
+    assert program.wait_for(lambda: any(begun("*/checkpoints/*.json"))), program.tail()
+    assert program.wait_for_workers(1), program.tail()
+    os.kill(program.worker_ids[0], signal.SIGKILL)
     assert program.wait() == 0, program.tail()
-    assert final_bytes(RunFolder(tmp_path / "run")) == expected
+    alone = reconstruct_run(hamlet, tmp_path / "alone", replace(TASKS, workers=1)).run
+    assert final_bytes(RunFolder(tmp_path / "run")) == final_bytes(alone)
 
 
 def test_a_failed_block_says_why_instead_of_ending_the_others(hamlet: Path, tmp_path: Path) -> None:

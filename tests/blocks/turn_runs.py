@@ -5,9 +5,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from blocks.global_stage import make_shared
+from blocks.merge_settings import MergeSettings
 from blocks.partition import make_plan
 from blocks.plan import write_plan
-from blocks.settings import RunSettings
+from blocks.settings import GlobalSettings, RunSettings
 from blocks.turn_job import TurnsJob
 from blocks.turn_settings import TurnSettings
 from scene3d.data.synthetic import SyntheticSettings
@@ -23,8 +24,11 @@ SETTINGS = RunSettings(
     blocks=3,
     sh_degree=1,
     eval_every=0,
+    global_stage=GlobalSettings(iterations=4),
     anchors=AnchorSettings(features=8, offsets=3, hidden=8),
     turns=TurnSettings(interval=4, accumulate=1),
+    global_stage=GlobalSettings(iterations=10),
+    merge=MergeSettings(refine_iterations=10),
 )
 
 

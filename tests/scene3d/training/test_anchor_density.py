@@ -56,11 +56,12 @@ def test_anchors_grow_only_above_the_threshold_and_only_in_empty_cells() -> None
     assert 8 <= len(grown) <= 28
 
 
-def test_a_new_anchor_has_its_parents_features_and_the_size_of_its_cell() -> None:
-    _, grown = _round(_anchors(), _statistics(1.0), _settings(grow_cells=(2.0,)), voxel=0.5)
+def test_a_new_anchor_has_its_parents_features_and_is_no_larger_than_its_cell_and_its_parent() -> None:
+    for cell, size in ((2.0, 1.0), (0.5, 0.25)):
+        _, grown = _round(_anchors(), _statistics(1.0), _settings(grow_cells=(cell,)), voxel=0.5)
+        torch.testing.assert_close(grown.log_scales.exp(), torch.full((len(grown), 6), size))
     parents = (grown.positions[:, 0] / 10 * SIDE + grown.positions[:, 1] / 10).long()
     assert torch.equal(grown.features, _anchors().features[parents])
-    torch.testing.assert_close(grown.log_scales.exp(), torch.ones(len(grown), 6))
     assert float(grown.offsets.abs().max()) == 0
 
 
