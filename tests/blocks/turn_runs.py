@@ -27,7 +27,6 @@ SETTINGS = RunSettings(
     global_stage=GlobalSettings(iterations=4),
     anchors=AnchorSettings(features=8, offsets=3, hidden=8),
     turns=TurnSettings(interval=4, accumulate=1),
-    global_stage=GlobalSettings(iterations=10),
     merge=MergeSettings(refine_iterations=10),
 )
 

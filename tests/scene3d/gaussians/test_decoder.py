@@ -16,7 +16,7 @@ def _decoder(mode: str = "static", seed: int = 0) -> Decoder:
     with torch.no_grad():
         for parameter in decoder.parameters():
             parameter += 0.3 * torch.randn(parameter.shape, generator=make_generator(seed, "more"))
-    return decoder
+    return decoder.requires_grad_(False)
 
 
 def _features(num: int = 7) -> torch.Tensor:
@@ -83,7 +83,7 @@ def test_the_view_modes_opacity_is_tanh_where_that_is_positive_and_nothing_elsew
 
 
 def test_gradients_of_the_view_mode_stay_finite_at_and_below_zero() -> None:
-    decoder = _decoder("view").double()
+    decoder = _decoder("view").double().requires_grad_()
     with torch.no_grad():
         decoder.opacity.weight.zero_()
         decoder.opacity.bias.copy_(torch.tensor([0.0, -5.0, 30.0]))
