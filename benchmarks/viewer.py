@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -37,7 +38,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, help="a finished run for the round trip; a synthetic cloud if not given")
     parser.add_argument("--seconds", type=float, default=LOAD_S, help="how long the clients come")
+    parser.add_argument("--clients-of", metavar="URL", help="only be the clients of a server, and print what they saw")
     arguments = parser.parse_args()
+    if arguments.clients_of is not None:
+        print(json.dumps(asyncio.run(be_clients(arguments.clients_of, arguments.seconds))))
+        return 0
     with tempfile.TemporaryDirectory(prefix="scene3d-viewer-") as folder:
         cloud = Path(folder) / "cloud.ply"
         write_gaussians_ply(cloud, make_cloud(NUM_GAUSSIANS))
@@ -46,7 +51,7 @@ def main() -> int:
             frame = measure_frames(site, shown.name)
         with open_site(Path(folder) / "root2", extra=cloud) as site:
             browser = measure_browser(site)
-            load = asyncio.run(measure_load(site, arguments.seconds))
+            load = measure_load(site.url, arguments.seconds)
     record = {"schema_version": 1, "machine": describe_machine(), "frame": frame, "browser": browser, "load": load}
     write_json(RESULTS, record)
     print(json.dumps(record, indent=1))
@@ -120,7 +125,14 @@ def measure_browser(site: Site) -> dict[str, Any]:
     }
 
 
-async def measure_load(site: Site, seconds: float) -> dict[str, Any]:
+def measure_load(url: str, seconds: float) -> dict[str, Any]:
+    """What the clients see; they are a process of their own, so that they do not hold up the server's."""
+    words = [sys.executable, "-m", "benchmarks.viewer", "--clients-of", url, "--seconds", str(seconds)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=seconds + 300)
+    return dict(json.loads(done.stdout))
+
+
+async def be_clients(url: str, seconds: float) -> dict[str, Any]:
     """Many clients at once: each opens the page, then calls every two seconds for a small picture or the jobs."""
     pages: list[float] = []
     calls: list[float] = []
@@ -129,7 +141,7 @@ async def measure_load(site: Site, seconds: float) -> dict[str, Any]:
 
     async def visit(number: int) -> None:
         nonlocal broken
-        async with httpx.AsyncClient(base_url=site.url, timeout=60, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
             end_s = time.perf_counter() + seconds
             await asyncio.sleep(CALL_EVERY_S * number / NUM_CLIENTS)
             step = 0
@@ -147,7 +159,7 @@ async def measure_load(site: Site, seconds: float) -> dict[str, Any]:
                     await asyncio.sleep(max(0.0, CALL_EVERY_S - (time.perf_counter() - start_s)))
 
     await asyncio.gather(*(visit(number) for number in range(NUM_CLIENTS)))
-    async with httpx.AsyncClient(base_url=site.url, timeout=60, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
         alive = (await client.get("/scene3d-api/jobs")).status_code == 200
     return {
         "clients": NUM_CLIENTS,

@@ -6,9 +6,10 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from app.viewer.exports import Export, Film, Pose, export_stage, order_film
-from app.viewer.frames import Painter, camera_of_view, make_camera
+from app.viewer.frames import Painter, Picture, camera_of_view, make_camera
 from app.viewer.jobs import Jobs
 from app.viewer.orders import order_evaluation
+from app.viewer.picture_desk import PictureDesk
 from app.viewer.records import find_capture_folder, scene_record, unit_record
 from app.viewer.scale import read_unit, set_unit
 from app.viewer.shading import Shown
@@ -38,6 +39,7 @@ class KnownDistance(BaseModel):
 def make_router(workspace: Workspace, stages: Stages, painter: Painter, jobs: Jobs) -> APIRouter:
     """The routes of the scene panel."""
     router = APIRouter()
+    desk = PictureDesk()
 
     def open_stage(run_id: str) -> Stage:
         return stages.get(workspace.find_run(run_id))
@@ -48,7 +50,7 @@ def make_router(workspace: Workspace, stages: Stages, painter: Painter, jobs: Jo
         return scene_record(stage, read_unit(workspace, stage.run, find_capture_folder(stage)))
 
     @router.get("/scene3d-frame/{run_id}")
-    def frame(
+    async def frame(
         run_id: str,
         size: str,
         pose: str = "",
@@ -58,14 +60,12 @@ def make_router(workspace: Workspace, stages: Stages, painter: Painter, jobs: Jo
         n: int = 0,
         type: Literal["jpg", "png"] = "jpg",
     ) -> Response:
-        stage = open_stage(run_id)
-        camera = find_camera(stage, size, pose, view)
-        picture = painter.paint(stage, camera, shown, client=client[:40], number=n, kind=type)
-        if picture is None:
-            return Response(status_code=204)
-        timing = f"raster;dur={1e3 * picture.raster_s:.2f}, encode;dur={1e3 * picture.encode_s:.2f}"
-        headers = {"Server-Timing": timing, "Cache-Control": "no-store"}
-        return Response(picture.content, media_type=picture.media_type, headers=headers)
+        def draw() -> Picture | None:
+            stage = open_stage(run_id)
+            camera = find_camera(stage, size, pose, view)
+            return painter.paint(stage, camera, shown, client=client[:40], number=n, kind=type)
+
+        return answer_picture(await desk.draw(draw))
 
     @router.post("/scene3d-api/runs/{run_id}/pick")
     def pick(run_id: str, click: Pick) -> dict[str, list[float]]:
@@ -99,6 +99,15 @@ def make_router(workspace: Workspace, stages: Stages, painter: Painter, jobs: Jo
         return {"job": order_evaluation(jobs, workspace.find_run(run_id)).id}
 
     return router
+
+
+def answer_picture(picture: Picture | None) -> Response:
+    """A picture with what it took; nothing where it has become stale."""
+    if picture is None:
+        return Response(status_code=204)
+    timing = f"raster;dur={1e3 * picture.raster_s:.2f}, encode;dur={1e3 * picture.encode_s:.2f}"
+    headers = {"Server-Timing": timing, "Cache-Control": "no-store"}
+    return Response(picture.content, media_type=picture.media_type, headers=headers)
 
 
 def find_camera(stage: Stage, size: str, pose: str, view: int | None) -> Camera:

@@ -1,5 +1,6 @@
 """Parts of the viewer that need no browser: workspace, forms, scale, light copies, shading, pictures, events."""
 
+import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -190,3 +191,28 @@ def test_keyframes_that_are_no_cameras_are_refused(tmp_path: Path) -> None:
         (tmp_path / "k.json").write_text(text)
         with pytest.raises(InputError):
             read_keyframes(tmp_path / "k.json")
+
+
+def test_a_crowd_that_wants_pictures_is_refused_by_name_and_the_first_are_served() -> None:
+    from threading import Event
+
+    from app.viewer.picture_desk import MAX_WAITING, PictureDesk
+
+    go = Event()
+
+    async def crowd() -> list[object]:
+        desk = PictureDesk()
+
+        def make():
+            go.wait(60)
+
+        tasks = [asyncio.create_task(desk.draw(make)) for _ in range(MAX_WAITING + 3)]
+        await asyncio.sleep(0)
+        go.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    answers = asyncio.run(crowd())
+    assert [str(answer) for answer in answers[MAX_WAITING:]] == [
+        "too many pictures are asked for at this moment; wait a moment and move again"
+    ] * 3
+    assert answers[:MAX_WAITING] == [None] * MAX_WAITING
