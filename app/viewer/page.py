@@ -54,7 +54,7 @@ def make_page(services: "Services", chosen: str | None) -> gr.Blocks:
             runs = gr.Dropdown(
                 [], label="Run", show_label=False, container=False, elem_id="s3-run", allow_custom_value=True
             )
-            gr.Button("Dark", elem_id="s3-dark", size="sm", scale=0, min_width=70).click(None, js=SWITCH_THEME)
+            gr.Button("Light / dark", elem_id="s3-dark", size="sm", scale=0, min_width=100).click(None, js=SWITCH_THEME)
         with gr.Tabs(elem_id="s3-tabs"):
             with gr.Tab("Scene", id="scene"):
                 scene.build()
