@@ -56,7 +56,7 @@ class Places:
 
 def make_places(spec: GeneratorSpec, num_pairs: int, num_blocks: int, seed: int, cache: Path) -> Places:
     """Enough sites for the pairs, and for two sets of blocks."""
-    count = max(num_pairs, -(-2 * num_blocks // 4))
+    count = max(num_pairs, -(-2 * num_blocks // 4))  # two sets, of four blocks from each site
     sites = load_sites("world", spec, count, seed, cache=cache)
     values = decode_values(sites.tsdf.numpy(), sites.rgb.numpy())
     return Places(spec, values, sites.class_id.numpy().astype(np.int64), num_pairs, num_blocks)

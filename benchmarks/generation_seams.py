@@ -15,7 +15,6 @@ from scene3d.generation.seams import SeamFigures, compare_overlap, mean_figures
 METHODS: dict[str, tuple[GrowSettings, bool]] = {
     "independent": (GrowSettings(mode="independent"), False),
     "independent, layout": (GrowSettings(mode="independent"), True),
-    "published, resampled 5x": (GrowSettings(mode="published", steps=50, jump_length=5, jump_samples=5), False),
     "published, resampled 5x, layout": (GrowSettings(mode="published", steps=50, jump_length=5, jump_samples=5), True),
     "published, once, layout": (GrowSettings(mode="published", steps=50, jump_samples=1), True),
     "geometry+strips": (GrowSettings(), False),
