@@ -81,12 +81,12 @@ def make_world_site(spec: GeneratorSpec, seed: int, number: int) -> Site:
     The ground is levelled by one smooth surface for the whole site, as an extension does with a captured scene: small
     rises and banks stay.
     """
-    random = make_numpy_generator(seed, f"site {number}")
-    world = World(int(random.integers(1 << 31)))
-    x, y = random.uniform(-3000.0, 3000.0, 2).tolist()
-    if random.random() < _TOWN_SHARE:
+    dice = make_numpy_generator(seed, f"site {number}")
+    world = World(int(dice.integers(1 << 31)))
+    x, y = dice.uniform(-3000.0, 3000.0, 2).tolist()
+    if dice.random() < _TOWN_SHARE:
         town = world.find_town((x, y))
-        x, y = town[0] + random.uniform(-_WANDER_M, _WANDER_M), town[1] + random.uniform(-_WANDER_M, _WANDER_M)
+        x, y = town[0] + dice.uniform(-_WANDER_M, _WANDER_M), town[1] + dice.uniform(-_WANDER_M, _WANDER_M)
     return cut_world_site(spec, world, (x, y))
 
 
