@@ -60,6 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return report(error, debug=debug)
 
 
+def find_names(name: str) -> tuple[str, str]:
+    """The module and the settings class of a command."""
+    words = name.split("-")
+    return "_".join(words), "".join(word.capitalize() for word in words)
+
+
 def parse(name: str, words: Sequence[str]) -> Any:
     """The settings of one command from its flags.
 
@@ -75,7 +81,7 @@ def parse(name: str, words: Sequence[str]) -> Any:
     try:
         with contextlib.redirect_stderr(errors):
             return tyro.cli(
-                getattr(module, "".join(word.capitalize() for word in name.split("-"))),
+                getattr(module, find_names(name)[1]),
                 prog=f"scene3d {name}",
                 args=list(words),
                 config=(tyro.conf.FlagCreatePairsOff,),
@@ -108,7 +114,7 @@ def _dispatch(words: Sequence[str]) -> int:
 
 def _load(name: str) -> ModuleType:
     # Only the chosen command is imported: `scene3d --help` must not wait for torch.
-    return importlib.import_module(f"app.commands.{name.replace('-', '_')}")
+    return importlib.import_module(f"app.commands.{find_names(name)[0]}")
 
 
 def _overview() -> str:

@@ -73,20 +73,20 @@ def load_models(folder: Path, reporter: Reporter) -> list[Model]:
 
 def make_mesh_site(spec: GeneratorSpec, models: Sequence[Model], seed: int, number: int) -> Site:
     """One site: a cut of a tract of land, or things on a plain; lands and things take turns where there are both."""
-    draws = make_numpy_generator(seed, f"mesh site {number}")
+    dice = make_numpy_generator(seed, f"mesh site {number}")
     lands = [model for model in models if model.land]
     things = [model for model in models if not model.land]
     if lands and (not things or number % 2 == 0):
-        return _cut_land(spec, lands[int(draws.integers(len(lands)))], draws)
-    return _place_things(spec, things, draws)
+        return _cut_land(spec, lands[int(dice.integers(len(lands)))], dice)
+    return _place_things(spec, things, dice)
 
 
-def _cut_land(spec: GeneratorSpec, model: Model, draws: np.random.Generator) -> Site:
+def _cut_land(spec: GeneratorSpec, model: Model, dice: np.random.Generator) -> Site:
     """A cut around a random triangle, over ground that is levelled as in the procedural world."""
     side, size = site_columns(spec), spec.voxel_m
     mesh = model.solid
-    middle = mesh.vertices[mesh.faces[int(draws.integers(len(mesh.faces)))], :2].mean(axis=0)
-    corner = middle - (0.5 + 0.3 * (draws.random(2) - 0.5)) * side * size
+    middle = mesh.vertices[mesh.faces[int(dice.integers(len(mesh.faces)))], :2].mean(axis=0)
+    corner = middle - (0.5 + 0.3 * (dice.random(2) - 0.5)) * side * size
     part = _cut(mesh, corner - 4 * size, corner + (side + 4) * size)
     shape, origin = (side, side, spec.block_voxels), np.array([*corner, 0.0])
     level = _find_level(part, shape[:2], origin, size)
@@ -119,19 +119,19 @@ def _find_level(
     return fit_level(where[chosen].astype(np.float64), height[chosen], grid).reshape(shape)
 
 
-def _place_things(spec: GeneratorSpec, things: Sequence[Model], draws: np.random.Generator) -> Site:
+def _place_things(spec: GeneratorSpec, things: Sequence[Model], dice: np.random.Generator) -> Site:
     side, size = site_columns(spec), spec.voxel_m
     shape, lot = (side, side, spec.block_voxels), side / _LOTS * size
     origin = np.array([0.0, 0.0, spec.height_range[0] * spec.block_voxels * size])
     truncation = spec.truncation_voxels * size
     sdf, rgb = np.full(shape, truncation), np.zeros((*shape, 3))
     for index in range(_LOTS * _LOTS):
-        if draws.random() < _LOT_EMPTY:
+        if dice.random() < _LOT_EMPTY:
             continue
-        model = things[int(draws.integers(len(things)))]
+        model = things[int(dice.integers(len(things)))]
         middle = (np.array(divmod(index, _LOTS)) + 0.5) * lot
-        share = draws.uniform(*_LOT_FILLED)
-        pose = _make_pose(model, middle, lot * share, int(draws.integers(4)))
+        share = dice.uniform(*_LOT_FILLED)
+        pose = _make_pose(model, middle, lot * share, int(dice.integers(4)))
         _add(sdf, rgb, model, pose, (origin, size, truncation))
     field = VoxelField(
         sdf=sdf, rgb=rgb, known=np.ones(shape, bool), origin=origin, voxel_size=size, truncation=truncation

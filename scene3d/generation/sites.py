@@ -81,12 +81,12 @@ def make_world_site(spec: GeneratorSpec, seed: int, number: int) -> Site:
     The ground is levelled by one smooth surface for the whole site, as an extension does with a captured scene: small
     rises and banks stay.
     """
-    draws = make_numpy_generator(seed, f"site {number}")
-    world = World(int(draws.integers(1 << 31)))
-    x, y = draws.uniform(-3000.0, 3000.0, 2).tolist()
-    if draws.random() < _TOWN_SHARE:
+    dice = make_numpy_generator(seed, f"site {number}")
+    world = World(int(dice.integers(1 << 31)))
+    x, y = dice.uniform(-3000.0, 3000.0, 2).tolist()
+    if dice.random() < _TOWN_SHARE:
         town = world.find_town((x, y))
-        x, y = town[0] + draws.uniform(-_WANDER_M, _WANDER_M), town[1] + draws.uniform(-_WANDER_M, _WANDER_M)
+        x, y = town[0] + dice.uniform(-_WANDER_M, _WANDER_M), town[1] + dice.uniform(-_WANDER_M, _WANDER_M)
     return cut_world_site(spec, world, (x, y))
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from app import cli
-from app.cli import COMMANDS, main, parse
+from app.cli import COMMANDS, find_names, main, parse
 from app.commands.reconstruct import Reconstruct
 from app.settings_flags import PRESETS, find_flag
 from blocks.settings import RunSettings
@@ -81,8 +81,9 @@ def test_the_help_of_each_command_loads_nothing_heavy(name):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_has_settings_that_explain_themselves(name):
-    module = importlib.import_module(f"app.commands.{name}")
-    settings = getattr(module, name.capitalize())
+    module_name, class_name = find_names(name)
+    module = importlib.import_module(f"app.commands.{module_name}")
+    settings = getattr(module, class_name)
     assert settings.__dataclass_params__.frozen
     assert settings.__doc__
     assert not settings.__doc__.startswith(settings.__name__ + "(")
