@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from scene3d.errors import SettingsError
+from scene3d.errors import InputError, SettingsError
 from scene3d.events import Reporter
 from scene3d.training.settings import ReconstructSettings
 
@@ -88,7 +88,12 @@ def grow(run: "RunFolder", command: Demo, reporter: Reporter) -> None:
     if any(extension.status == "active" for extension in list_extensions(run)):
         reporter.note(f"{run.root} has grown already; `scene3d extend {run.root} --undo` takes it back")
         return
-    print_result(run, extend_run(run, ExtendSettings(rings=command.rings, seed=command.seed), reporter=reporter))
+    try:
+        result = extend_run(run, ExtendSettings(rings=command.rings, seed=command.seed), reporter=reporter)
+    except InputError as error:  # a town made small for a first look may be too thin to grow from
+        reporter.note(f"the town stays as it was photographed: {error}", level="warning")
+        return
+    print_result(run, result)
 
 
 def make_capture_settings(command: Demo) -> "SyntheticSettings":
