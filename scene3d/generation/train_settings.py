@@ -40,7 +40,7 @@ class TrainSettings:
     divergence_weight: float = 2e-3
     """How much the codes are held to a normal distribution."""
 
-    denoiser_steps: int = 500
+    denoiser_steps: int = 1500
     """Training steps of the denoiser."""
 
     denoiser_batch: int = 16
