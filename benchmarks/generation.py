@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=16, help="places with two neighbouring blocks each")
     parser.add_argument("--blocks", type=int, default=40, help="blocks in each compared set")
     parser.add_argument("--seed", type=int, default=1000, help="of the places: another than training's")
-    parser.add_argument("--cache", type=Path, default=Path("benchmarks/cache"))
+    parser.add_argument("--cache", type=Path, default=Path(".cache/generation"))
     parser.add_argument("--only", nargs="*", choices=[*SECTIONS, "memorisation"], default=None)
     parser.add_argument("--output", type=Path, default=None)
     options = parser.parse_args()
