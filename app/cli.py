@@ -50,9 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name no terminal can show is no reason to stop
     try:
-        return _dispatch(words)
-    except SystemExit as ending:  # tyro ends `--help` this way
-        return ending.code if isinstance(ending.code, int) else int(ExitCode.DONE)
+        return _answer(words)
     except BrokenPipeError:
         _detach_stdout()
         return int(ExitCode.DONE)
@@ -91,6 +89,15 @@ def parse(name: str, words: Sequence[str]) -> Any:
         if not ending.code:
             raise
         raise SettingsError(_shorten(errors.getvalue()), remedy=f"see `scene3d {name} --help`") from None
+
+
+def _answer(words: Sequence[str]) -> int:
+    try:
+        return _dispatch(words)
+    except SystemExit as ending:  # tyro ends `--help` this way
+        return ending.code if isinstance(ending.code, int) else int(ExitCode.DONE)
+    finally:
+        sys.stdout.flush()  # what is still held back must not meet a closed pipe after the last handler
 
 
 def _dispatch(words: Sequence[str]) -> int:

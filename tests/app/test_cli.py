@@ -166,11 +166,16 @@ def test_a_command_chooses_its_own_exit_code(command, code):
     assert main(["doctor"]) == code
 
 
-def test_a_reader_that_stops_reading_is_no_error():
+@pytest.mark.parametrize("words", [["--help"], ["clean", "--help"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_stops_reading_is_no_error(words, unbuffered):
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "app.cli", "--help"]
-    done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=50)
+    command = [sys.executable, "-m", "app.cli", *words]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=50, env=environment
+    )
     os.close(writing)
     assert done.stderr == b""
     assert done.returncode == 0
