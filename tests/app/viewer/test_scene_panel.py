@@ -151,7 +151,8 @@ def test_a_share_folder_shows_the_scene_from_a_disk_without_a_server(browser, pa
     shared = browser.new_page(viewport={"width": 640, "height": 480})
     asked = []
     shared.on("request", lambda request: asked.append(request.url))
-    shared.goto((tmp_path / "index.html").as_uri())
+    shared.set_default_timeout(WAIT_MS)
+    shared.goto((tmp_path / "index.html").as_uri(), wait_until="domcontentloaded")
     shared.wait_for_function("document.body.dataset.loaded === 'yes'", timeout=WAIT_MS)
     shared.wait_for_function("performance.now() > 3000", timeout=WAIT_MS)
     picture = Image.open(io.BytesIO(shared.screenshot())).convert("RGB")
