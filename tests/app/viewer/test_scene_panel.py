@@ -26,8 +26,9 @@ def site(tmp_path_factory):
         yield site
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def page(browser, site):
+    """A page of its own for each test: tools, overlays and boxes of one would be in the next one's picture."""
     page = open_page(browser, site.url)
     page.wait_for_function("window.scene3d?.panel?.drawn > 0")
     yield page
