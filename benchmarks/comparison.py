@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from memory import IMPORTS, run_watched
+from memory import IMPORTS, Watched, run_watched
 
 from app.evaluating import evaluate_run
 from blocks.plan import read_plan
@@ -53,16 +53,16 @@ def compare(
 ) -> dict[str, Any]:
     """Reconstructs every variant in a process of its own, then measures all at the seams of the first."""
     scratch.mkdir(parents=True, exist_ok=True)
-    floor_bytes, _, _ = run_watched([sys.executable, "-c", IMPORTS], scratch / "imports.log")
+    floor_bytes = run_watched([sys.executable, "-c", IMPORTS], scratch / "imports.log").peak_bytes
     rows = []
     for variant in variants:
         folder = scratch / variant.name.replace(", ", "_").replace(" ", "_")
         settings = load_settings(RunSettings, None, {**overrides, **variant.changes, "eval_every": 0})
-        peak_bytes = reconstruct_in_child(capture, folder, settings)
+        watched = reconstruct_in_child(capture, folder, settings)
         shared_plan = scratch / variants[0].name / "plan.json"
         if not (folder / "plan.json").exists():
             shutil.copyfile(shared_plan, folder / "plan.json")
-        rows.append(measure(variant, folder, peak_bytes, floor_bytes))
+        rows.append(measure(variant, folder, watched, floor_bytes))
         say(capture.name, rows[-1])
     if pictures is not None:
         draw_seam(capture, [scratch / "single", scratch / "blocks"], overrides, pictures / f"seam_{capture.name}.jpg")
@@ -71,23 +71,23 @@ def compare(
     return {"capture": capture.name, "seed": seed, "imports_only_bytes": floor_bytes, "variants": rows}
 
 
-def reconstruct_in_child(capture: Path, folder: Path, settings: RunSettings) -> int:
-    """Runs the command of the program; returns the most memory it held. A finished run is not run again."""
-    log, kept = folder.with_suffix(".log"), folder.with_suffix(".peak")
+def reconstruct_in_child(capture: Path, folder: Path, settings: RunSettings) -> Watched:
+    """Runs the command of the program; returns what it took. A finished run is not run again."""
+    log, kept = folder.with_suffix(".log"), folder.with_suffix(".watched.json")
     if (folder / "merged" / "manifest.json").is_file() and kept.is_file():
-        return int(kept.read_text())
+        return Watched(samples=[], code=0, **json.loads(kept.read_text()))
     config = folder.with_suffix(".yaml")
     config.parent.mkdir(parents=True, exist_ok=True)
     write_text(config, json.dumps(settings_to_record(settings)))
     command = [sys.executable, "-m", "app.cli", "reconstruct", str(capture.resolve()), "--output", str(folder)]
-    peak_bytes, _, code = run_watched([*command, "--config", str(config), "--no-evaluate"], log)
-    if code != 0:
-        raise SystemExit(f"{folder}: reconstruct ended with {code}\n{log.read_text()[-2000:]}")
-    kept.write_text(str(peak_bytes))
-    return peak_bytes
+    watched = run_watched([*command, "--config", str(config), "--no-evaluate"], log)
+    if watched.code != 0:
+        raise SystemExit(f"{folder}: reconstruct ended with {watched.code}\n{log.read_text()[-2000:]}")
+    kept.write_text(json.dumps({"peak_bytes": watched.peak_bytes, "cpu_seconds": watched.cpu_seconds}))
+    return watched
 
 
-def measure(variant: Variant, folder: Path, peak_bytes: int, floor_bytes: int) -> dict[str, Any]:
+def measure(variant: Variant, folder: Path, watched: Watched, floor_bytes: int) -> dict[str, Any]:
     """One row: held-out figures as a whole and by region, size, time and memory."""
     metrics, _ = evaluate_run(folder, EvaluationSettings(), Quiet())
     manifest = json.loads((folder / "merged" / "manifest.json").read_text(encoding="utf-8"))
@@ -101,8 +101,9 @@ def measure(variant: Variant, folder: Path, peak_bytes: int, floor_bytes: int) -
         "num_gaussians": metrics["num_gaussians"],
         "size_bytes": metrics["size_bytes"],
         "train_seconds": round(metrics["train_seconds"], 1),
+        "cpu_seconds": round(watched.cpu_seconds, 1),
         # Each block counts its own peak anew, so the system's figure knows only of the last one and the merge.
-        "peak_bytes_above_imports": max(peak_bytes, manifest.get("peak_memory_bytes") or 0) - floor_bytes,
+        "peak_bytes_above_imports": max(watched.peak_bytes, manifest.get("peak_memory_bytes") or 0) - floor_bytes,
         "audit": manifest.get("audit"),
         "blocks": blocks,
         "protocol": metrics["protocol"],
@@ -153,7 +154,7 @@ def say(capture: str, row: Mapping[str, Any]) -> None:
     parts = [f"{name} {row[name]['psnr_db']:.2f}" for name in FIGURES if row.get(name)]
     print(
         f"{capture} {row['name']}: {', '.join(parts)} dB, {row['num_gaussians']:,} Gaussians, "
-        f"{row['train_seconds']:.0f} s, {row['peak_bytes_above_imports'] / 1e6:.0f} MB",
+        f"{row['cpu_seconds']:.0f} s, {row['peak_bytes_above_imports'] / 1e6:.0f} MB",
         file=sys.stderr,
         flush=True,
     )

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 from subprocess import PIPE, Popen
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -32,10 +32,20 @@ with open(sys.argv[1], "w") as log:
     process = subprocess.Popen(sys.argv[2:], stdout=log, stderr=log)
     print(process.pid, flush=True)
     code = process.wait()
-print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, flush=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(code, used.ru_maxrss, used.ru_utime + used.ru_stime, flush=True)
 """
 IMPORTS = "import app.cli, blocks.run"
 """What a reconstruction loads before it reads anything: its memory is the floor."""
+
+
+class Watched(NamedTuple):
+    """A command that has ended: the most memory it or a child held, samples of (time, bytes), processor time."""
+
+    peak_bytes: int
+    samples: list[tuple[float, int]]
+    code: int
+    cpu_seconds: float
 
 
 def main() -> int:
@@ -78,17 +88,18 @@ def describe_budget(record: dict[str, Any], budget_bytes: int) -> dict[str, Any]
 def measure(capture: Path, scratch: Path, options: list[str]) -> tuple[dict[str, Any], int]:
     """Runs the command, without the evaluation at its end, and joins its memory with its events."""
     machine = describe_machine()  # before its own work counts as load
-    floor_bytes, _, _ = run_watched([sys.executable, "-c", IMPORTS], scratch / "imports.log")
+    floor_bytes = run_watched([sys.executable, "-c", IMPORTS], scratch / "imports.log").peak_bytes
     command = [sys.executable, "-m", "app.cli", "reconstruct", str(capture), "--output", str(scratch / "run")]
     command += ["--no-evaluate", *options]
     start_s = time.time()
-    peak_bytes, samples, code = run_watched(command, scratch / "reconstruct.log")
+    peak_bytes, samples, code, cpu_seconds = run_watched(command, scratch / "reconstruct.log")
     record = {
         "schema_version": SCHEMA_VERSION,
         "machine": machine,
         "capture": capture.name,
         "options": options,
         "seconds": round(time.time() - start_s, 1),
+        "cpu_seconds": round(cpu_seconds, 1),
         "exit_code": code,
         "peak_bytes": peak_bytes,
         "imports_only_bytes": floor_bytes,
@@ -106,13 +117,8 @@ def count_blocks(run: Path) -> int:
     return len(json.loads(plan.read_text(encoding="utf-8"))["blocks"]) if plan.is_file() else 1
 
 
-def run_watched(command: list[str], log: Path) -> tuple[int, list[tuple[float, int]], int]:
-    """Runs a command to its end.
-
-    Returns:
-        The largest resident size the system counted for it or any of its children, samples of (time, bytes) where
-        the system shows them, and the exit code.
-    """
+def run_watched(command: list[str], log: Path) -> Watched:
+    """Runs a command to its end; samples of its memory only where the system shows them."""
     # A new process is charged with the size of the one it was forked from, and this one holds torch: a small process
     # in between keeps that out of the figure.
     launcher = Popen([sys.executable, "-I", "-S", "-c", LAUNCHER, str(log), *command], stdout=PIPE, text=True, cwd=ROOT)
@@ -122,13 +128,14 @@ def run_watched(command: list[str], log: Path) -> tuple[int, list[tuple[float, i
     ended = threading.Event()
     watcher = threading.Thread(target=_sample, args=(process_id, samples, ended))
     watcher.start()
-    code, max_rss = (int(word) for word in launcher.stdout.readline().split())
+    code, max_rss, cpu_seconds = launcher.stdout.readline().split()
     ended.set()
     watcher.join()
     launcher.wait()
     # Kilobytes on Linux, bytes on macOS. Where a program lets its peak be counted anew, the system forgets the old one.
-    peak_bytes = max_rss * (1 if sys.platform == "darwin" else 1024)
-    return max(peak_bytes, max((size for _, size in samples), default=0)), samples, code
+    peak_bytes = int(max_rss) * (1 if sys.platform == "darwin" else 1024)
+    peak_bytes = max(peak_bytes, max((size for _, size in samples), default=0))
+    return Watched(peak_bytes, samples, int(code), float(cpu_seconds))
 
 
 def peak_by_stage(events: list[dict[str, Any]], samples: list[tuple[float, int]]) -> dict[str, dict[str, Any]]:

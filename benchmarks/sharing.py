@@ -87,9 +87,9 @@ def run_step(capture: Path, folder: Path, step: str, seed: int, arguments: argpa
     turns = {"accumulate": arguments.lanes, **changes.get("turns", {})}
     fixed = {"blocks": arguments.blocks, "iterations": arguments.iterations, "seed": seed, "eval_every": 0}
     settings = load_settings(RunSettings, None, {**read_overrides(arguments), **changes, **fixed, "turns": turns})
-    started_s = time.monotonic()
+    started_s, started_cpu_s = time.monotonic(), time.process_time()
     result = reconstruct_run(capture, folder, settings)
-    seconds = time.monotonic() - started_s
+    seconds, cpu_seconds = time.monotonic() - started_s, time.process_time() - started_cpu_s
     metrics, _ = evaluate_run(folder, EvaluationSettings(), Quiet())
     ply = result.run.merged_scene
     anchors = ply.with_name("anchors.safetensors")
@@ -108,6 +108,7 @@ def run_step(capture: Path, folder: Path, step: str, seed: int, arguments: argpa
         "model_bytes": (anchors if anchors.is_file() else ply).stat().st_size,
         "train_seconds": round(result.train_seconds, 1),
         "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu_seconds, 1),
         "peak_memory_bytes": result.peak_memory_bytes,
     }
 
@@ -118,7 +119,7 @@ def describe(row: dict[str, Any]) -> str:
     seam = "" if row["seam_band"] is None else f", seams {row['seam_band']['psnr_db']:.2f}"
     return (
         f"{row['capture']} seed {row['seed']} {row['step']}: {raw['psnr_db']:.2f} dB raw, {corrected['psnr_db']:.2f} "
-        f"corrected{seam}, {row['model_bytes'] / 1e6:.1f} MB, {row['seconds']:.0f} s"
+        f"corrected{seam}, {row['model_bytes'] / 1e6:.1f} MB, {row['cpu_seconds']:.0f} s"
     )
 
 
