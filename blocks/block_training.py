@@ -140,12 +140,15 @@ def make_block_start(job: BlockJob, views: Sequence[int], reporter: Reporter) ->
 
 
 def find_surroundings(job: BlockJob, views: Sequence[int]) -> Gaussians:
-    """The Gaussians of the coarse scene that these views see outside of where the block may grow."""
+    """The Gaussians of the coarse scene outside of where the block may grow; by default those that these views see."""
     coarse, scale = job.shared.coarse, job.settings.image_scale * IMAGE_SCALE
+    outside = ~_may_grow(job.plan, job.index, coarse.means)
+    if not job.settings.block.visibility_crop:
+        return coarse.select(outside)
     cameras = [job.prepared.capture.views[i].camera.scaled(scale) for i in views]
     backend = None if job.settings.backend in ("auto", "gsplat") else job.settings.backend
     seen = max_blending_weights(coarse, cameras, backend=backend) > MIN_WEIGHT
-    return coarse.select(seen & ~_may_grow(job.plan, job.index, coarse.means))
+    return coarse.select(seen & outside)
 
 
 def find_block_points(capture: Capture, plan: BlockPlan, views: Sequence[int]) -> SparsePoints:

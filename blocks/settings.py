@@ -43,6 +43,10 @@ class BlockSettings:
     """Train a block amid what its photographs show outside of it, and add Gaussians inside only. Without, it starts
     from its own points, and what it adds to explain the rest is thrown away at the merge."""
 
+    visibility_crop: bool = True
+    """Around a block, only what its photographs show of the coarse scene (LoBE-GS crops by visibility as well).
+    Without, every block is trained amid the whole coarse scene, which takes memory and time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings(ReconstructSettings):

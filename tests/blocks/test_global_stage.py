@@ -16,6 +16,7 @@ from blocks.settings import BlockSettings, GlobalSettings, RunSettings
 from scene3d.data.synthetic import SyntheticSettings
 from scene3d.errors import InputError
 from scene3d.events import Quiet
+from scene3d.gaussians.gaussians import Gaussians
 from scene3d.training.memory import MIN_PHOTO_BYTES, training_bytes
 from scene3d.training.preparation import Prepared, prepare_training
 from scene3d.training.run_folder import RunFolder
@@ -76,6 +77,21 @@ def test_without_surroundings_a_block_begins_on_its_own_ground_only(
     assert shared is not None
     alone = make_job(prepared, plan, shared, replace(SETTINGS, block=BlockSettings(auxiliary=False)))
     assert bool(start_of(alone)[2].all())
+
+
+def test_a_block_may_begin_amid_what_its_views_do_not_see(run: RunFolder, prepared: Prepared, plan: BlockPlan) -> None:
+    shared = load_shared(run, plan)
+    assert shared is not None
+    stray = shared.coarse.select(torch.tensor([0]))
+    stray = replace(stray, means=stray.means + torch.tensor([0.0, 0.0, 500.0]))
+    shared = replace(shared, coarse=Gaussians.concatenate([shared.coarse, stray]))
+
+    def begins_with_stray(settings: RunSettings) -> bool:
+        means = start_of(make_job(prepared, plan, shared, settings))[0]
+        return bool((means == stray.means).all(dim=1).any())
+
+    assert not begins_with_stray(SETTINGS)
+    assert begins_with_stray(replace(SETTINGS, block=BlockSettings(visibility_crop=False)))
 
 
 def test_surroundings_are_thinned_to_the_memory_given(run: RunFolder, prepared: Prepared, plan: BlockPlan) -> None:
