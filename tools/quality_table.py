@@ -39,7 +39,9 @@ def make_comparison() -> str:
     lines = [BLOCKS_HEAD]
     for record in _records("blocks_*.json", "comparisons"):
         for comparison in record["comparisons"]:
-            lines += [_comparison_row(comparison["capture"], row) for row in comparison["variants"]]
+            several = len(record["comparisons"]) > 1
+            name = comparison["capture"] + (f", seed {comparison['seed']}" if several else "")
+            lines += [_comparison_row(name, row) for row in comparison["variants"]]
     return "\n".join(lines)
 
 
