@@ -35,7 +35,7 @@ from machine import describe_machine
 
 from scene3d.generation.generator import Generator
 from scene3d.generation.model_files import PACKAGED, read_model
-from scene3d.generation.site_sources import load_sites
+from scene3d.generation.site_sources import find_source, load_sites
 
 SECTIONS: dict[str, Callable[[Generator, Places], dict[str, Any]]] = {
     "reconstruction": measure_reconstruction,
@@ -67,7 +67,8 @@ def main() -> None:
 
     def memorisation(made_by: Generator, real: Places) -> dict[str, Any]:
         settings = model_file.training["settings"]
-        sites = load_sites("world", made_by.spec, settings["sites"], settings["seed"], cache=options.cache)
+        source = find_source("world", made_by.spec, settings["seed"])
+        sites = load_sites([source], made_by.spec, settings["sites"], cache=options.cache)
         return measure_memorisation(made_by, real, sites.split(settings["held_out"])[0])
 
     for name, measure in (SECTIONS | {"memorisation": memorisation}).items():

@@ -64,7 +64,7 @@ def test_train_generator_ends_with_a_model_that_generate_takes(tmp_path, capsys)
     printed = capsys.readouterr().out
     assert "above_ground_iou" in printed
     record = json.loads((out / "model.json").read_text())
-    assert record["training"]["data"] == "world"
+    assert record["training"]["data"] == ["world"]
     assert set(record["training"]["held_out"]) >= {"tsdf_l1", "velocity_mse"}
     assert (out / "curves.svg").read_text().startswith("<svg")
     assert main(["train-generator", "--output", str(out), *flags]) == 4
