@@ -63,7 +63,7 @@ class TrainGenerator:
     """Learning rate of the auto-encoder, if not that of the preset."""
 
     denoiser_rate: Annotated[float | None, arg(metavar="FLOAT")] = None
-    """Learning rate of the denoiser, if not that of the preset; a quarter of it is enough where it is trained already."""
+    """Learning rate of the denoiser, if not that of the preset; for one that is trained already take a quarter."""
 
     seed: int = 0
     """Of data, weights and noise."""

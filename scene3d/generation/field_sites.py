@@ -90,7 +90,7 @@ def sample_columns(
         x, y = np.moveaxis(np.clip(place, 0, np.array(known.shape[:2]) - 1), -1, 0)
         share = np.where(np.array(step) == 1, part, 1.0 - part).prod(axis=-1)[..., None]
         corner = values[x, y]
-        near = share * (np.abs(corner[..., 0]) < 1.0)
+        near = np.where(np.abs(corner[..., 0]) < 1.0, share, 0.0)
         distance += share * corner[..., 0]
         color += near[..., None] * corner[..., 1:]
         weight += near
