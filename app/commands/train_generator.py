@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scene3d.generation.spec import GeneratorSpec
 
 DEFAULT_DATA = ("world",)
+ROOMS = "rooms"
 PACKAGED_NAME = "packaged"
 
 
@@ -37,8 +38,9 @@ class TrainGenerator:
     full: on a GPU."""
 
     data: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="SOURCE")] = ()
-    """Where blocks come from: world (the procedural one, if nothing is given), meshes:FOLDER (glTF, GLB, PLY, OBJ) or
-    run:RUN (what the photographs of a finished reconstruction show). Given several times, each gives an equal part."""
+    """Where blocks come from: world (the procedural one, if nothing is given), rooms (furnished flats, with classes of
+    their own), meshes:FOLDER (glTF, GLB, PLY, OBJ) or run:RUN (what the photographs of a finished reconstruction show).
+    Given several times, each gives an equal part; rooms stand alone."""
 
     edge: Annotated[float | None, arg(metavar="METRES")] = None
     """Edge of a block of run:RUN in its capture's units, as for `scene3d extend`; the same default."""
@@ -126,9 +128,12 @@ def run(command: TrainGenerator, reporter: Reporter) -> int:
 
 def make_settings(command: TrainGenerator) -> TrainSettings:
     """The preset with what the flags change."""
-    from scene3d.generation.layout import default_classes
+    from scene3d.generation.palette import default_classes
+    from scene3d.generation.room_sites import room_spec
 
     settings = replace(make_preset(command.preset, default_classes()), seed=command.seed)
+    if ROOMS in command.data:
+        settings = replace(settings, config=replace(settings.config, spec=room_spec(settings.config.spec)))
     for name in ("sites", "autoencoder_steps", "denoiser_steps", "autoencoder_rate", "denoiser_rate"):
         value = getattr(command, name)
         if value is not None:

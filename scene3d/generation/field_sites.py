@@ -86,7 +86,7 @@ def sample_columns(
     told = np.ones(shape, bool)
     for step in ((0, 0), (0, 1), (1, 0), (1, 1)):
         place = low + step
-        inside = ((place >= 0) & (place < known.shape[:2])).all(axis=-1)
+        inside = np.all((place >= 0) & (place < known.shape[:2]), axis=-1, keepdims=True)
         x, y = np.moveaxis(np.clip(place, 0, np.array(known.shape[:2]) - 1), -1, 0)
         share = np.where(np.array(step) == 1, part, 1.0 - part).prod(axis=-1)[..., None]
         corner = values[x, y]
@@ -94,7 +94,7 @@ def sample_columns(
         distance += share * corner[..., 0]
         color += near[..., None] * corner[..., 1:]
         weight += near
-        told &= known[x, y] & inside[..., None]
+        told &= known[x, y] & inside
     color /= np.maximum(weight, 1e-9)[..., None]
     distance = np.where(told, distance, 1.0)
     color = np.where((told & (np.abs(distance) < 1.0))[..., None], color, 0.0)

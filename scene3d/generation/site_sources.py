@@ -10,6 +10,8 @@ import torch
 from scene3d.errors import SettingsError
 from scene3d.events import Quiet, Reporter
 from scene3d.generation.mesh_sites import load_models, make_mesh_site
+from scene3d.generation.palette import ROOM_CLASSES
+from scene3d.generation.room_sites import make_room_site
 from scene3d.generation.site_store import (
     SiteSet,
     describe_source,
@@ -40,20 +42,24 @@ def find_source(name: str, spec: GeneratorSpec, seed: int) -> SiteSource:
     """The source of a name.
 
     Args:
-        name: `world`, or `meshes:FOLDER`.
+        name: `world`, `rooms`, or `meshes:FOLDER`.
         spec: The blocks that will be cut out of its sites.
         seed: Of the choice of sites.
 
     Raises:
-        SettingsError: There is no such source.
+        SettingsError: There is no such source, or the spec's classes are not those of its sites.
     """
     kind, _, place = name.partition(":")
-    if kind not in ("world", "meshes") or (kind == "meshes") != bool(place):
-        raise SettingsError(f"there is no data source '{name}'", remedy="give world, meshes:FOLDER or run:RUN")
+    if kind not in ("world", "rooms", "meshes") or (kind == "meshes") != bool(place):
+        raise SettingsError(f"there is no data source '{name}'", remedy="give world, rooms, meshes:FOLDER or run:RUN")
+    if (kind == "rooms") != (spec.classes == ROOM_CLASSES):
+        raise SettingsError("rooms have blocks and classes of their own", remedy="train on rooms alone")
 
     def prepare(reporter: Reporter) -> SiteMaker:
         if kind == "world":
             return lambda number: make_world_site(spec, seed, number)
+        if kind == "rooms":
+            return lambda number: make_room_site(spec, seed, number)
         models = load_models(Path(place), reporter)
         return lambda number: make_mesh_site(spec, models, seed, number)
 

@@ -7,9 +7,10 @@ import pytest
 
 from app.cli import main
 from app.loss_curves import write_curves
-from scene3d.generation.layout import default_classes, paint_layout
+from scene3d.generation.layout import paint_layout
 from scene3d.generation.model import make_model
 from scene3d.generation.model_files import write_model
+from scene3d.generation.palette import default_classes
 from scene3d.generation.train_settings import make_preset
 from scene3d.io.images import read_image, write_image
 from scene3d.io.meshes import read_mesh
@@ -28,7 +29,7 @@ def model(tmp_path_factory):
 def test_generate_writes_mesh_gaussians_picture_and_record(model, tmp_path, capsys):
     layout = np.full((20, 10), 1)
     layout[4:9, 3:8] = 8
-    write_image(tmp_path / "map.png", paint_layout(layout))
+    write_image(tmp_path / "map.png", paint_layout(layout, default_classes()))
     out = tmp_path / "place"
     flags = ["--generator", str(model), "--layout", str(tmp_path / "map.png"), "--steps", "2", "--seed", "3"]
     assert main(["generate", "--size", "2x1", "--output", str(out), *flags]) == 0

@@ -11,7 +11,7 @@ from app.cli import main
 from blocks.run_sites import fuse_run, run_source
 from scene3d.errors import InputError
 from scene3d.events import Quiet
-from scene3d.generation.layout import default_classes
+from scene3d.generation.palette import default_classes
 from scene3d.generation.train_settings import make_preset
 from scene3d.training.run_folder import RunFolder
 from tests.blocks.town_run import write_town_run
