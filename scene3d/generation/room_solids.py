@@ -23,7 +23,8 @@ class Solid:
 
     def thickened(self, least: float) -> "Solid":
         """The same, nowhere thinner than this: voxels do not show what slips through between their centres."""
-        grow = np.maximum(least - (self.high - self.low), 0.0) / 2
+        across = least * np.sqrt(2.0) if self.kind == "cylinder" else least  # a round one must reach a square's corners
+        grow = np.maximum(np.array([across, across, least]) - (self.high - self.low), 0.0) / 2
         return Solid(self.kind, self.low - grow, self.high + grow, self.color, self.class_id, self.holes)
 
     def distance(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
