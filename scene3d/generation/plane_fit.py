@@ -148,7 +148,7 @@ def fit_loss(
     distance = cut_off_error(head(planes, samples.places) / spec.truncation, samples.sdf / spec.truncation)
     anywhere = torch.rand(samples.places.shape, generator=generator) * 2.0 - 1.0
     slopes = differences(planes, head, torch.cat([samples.surface, anywhere], dim=1), reach)
-    on_surface, elsewhere = slopes.split([samples.surface.shape[1], anywhere.shape[1]], dim=1)
+    on_surface, elsewhere = slopes[:, : samples.surface.shape[1]], slopes[:, samples.surface.shape[1] :]
     has, count = samples.has_surface[:, None], samples.has_surface.sum().clamp(min=1.0) * samples.surface.shape[1]
     surface = (head(planes, samples.surface).abs() * has).sum() / count
     normal = ((on_surface - samples.normals).norm(dim=-1) * has).sum() / count

@@ -143,9 +143,10 @@ def _fit_all(samples: PlaneSamples, head: PlaneHead, settings: PublishedSettings
     first = samples.select(torch.arange(min(settings.head_blocks, count)))
     fit_planes(first, head, settings.spec, settings.fit, generator, train_head=True)
     fitted = []
-    for rows in torch.arange(count).split(settings.fit_batch):
+    for start in range(0, count, settings.fit_batch):
+        rows = torch.arange(start, min(start + settings.fit_batch, count))
         fitted.append(fit_planes(samples.select(rows), head, settings.spec, settings.fit, generator))
-        reporter.advance("fit planes", int(rows[-1]) + 1)
+        reporter.advance("fit planes", start + len(rows))
     reporter.finish("fit planes")
     return torch.cat(fitted)
 

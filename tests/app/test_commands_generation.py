@@ -80,6 +80,30 @@ def test_train_generator_ends_with_a_model_that_generate_takes(tmp_path, capsys)
     )
 
 
+def test_rooms_are_trained_on_and_made_with_their_own_classes(tmp_path, capsys):
+    out, flags = tmp_path / "rooms", ["--preset", "nano", "--sites", "2", "--autoencoder-steps", "3"]
+    assert main(["train-generator", "--output", str(out), "--data", "rooms", *flags, "--denoiser-steps", "2"]) == 0
+    spec = json.loads((out / "model.json").read_text())["config"]["spec"]
+    assert spec["metres_per_block"] == pytest.approx(3.2)
+    assert "sofa" in spec["classes"]
+    (tmp_path / "plan.json").write_text('{"size_m": [3, 3], "boxes": [{"class": "roof", "box_m": [0, 0, 1, 1]}]}')
+    capsys.readouterr()
+    flags = ["--layout", str(tmp_path / "plan.json"), "--output", str(tmp_path / "place")]
+    assert main(["generate", "--size", "1x1", "--generator", str(out), *flags]) == 4
+    assert "6 sofa" in capsys.readouterr().err
+    mixed = ["--data", "rooms", "--data", "world"]
+    assert main(["train-generator", "--preset", "nano", "--output", str(tmp_path / "y"), *mixed]) == 2
+
+
+def test_a_training_may_start_with_the_packaged_generator(tmp_path, capsys):
+    flags = ["--start", "packaged", "--sites", "2", "--autoencoder-steps", "0", "--denoiser-steps", "1"]
+    assert main(["train-generator", "--preset", "nano", "--output", str(tmp_path / "x"), *flags]) == 2
+    assert "other blocks or networks" in capsys.readouterr().err
+    nano = ["--preset", "nano", "--output", str(tmp_path / "z")]
+    assert main(["train-generator", *nano, *flags, "--denoiser-rate", "0"]) == 2
+    assert "rates must be positive" in capsys.readouterr().err
+
+
 def test_an_unknown_source_of_data_is_refused(tmp_path, capsys):
     assert main(["train-generator", "--preset", "nano", "--data", "photos", "--output", str(tmp_path / "x")]) == 2
     assert "meshes:FOLDER" in capsys.readouterr().err
