@@ -45,6 +45,9 @@ class TrainGenerator:
     edge: Annotated[float | None, arg(metavar="METRES")] = None
     """Edge of a block of run:RUN in its capture's units, as for `scene3d extend`; the same default."""
 
+    capture: OptionalPath = None
+    """Where the capture of run:RUN lies now, if it was moved."""
+
     resume: bool = False
     """Go on from the newest checkpoint."""
 
@@ -155,9 +158,10 @@ def find_sources(command: TrainGenerator, spec: "GeneratorSpec") -> "list[SiteSo
     for name in command.data or DEFAULT_DATA:
         kind, _, place = name.partition(":")
         if kind == "run" and place:
-            sources.append(run_source(Path(place), spec, command.seed, edge_m=command.edge))
+            source = run_source(Path(place), spec, command.seed, edge_m=command.edge, capture_folder=command.capture)
         else:
-            sources.append(find_source(name, spec, command.seed))
+            source = find_source(name, spec, command.seed)
+        sources.append(source)
     return sources
 
 

@@ -61,26 +61,6 @@ def crop_batch(
     return make_batch(parts[0], parts[1], parts[2], parts[3], num_classes=len(spec.classes))
 
 
-def _find_known_window(
-    sites: SiteSet, place: tuple[int, int, int], side: int, generator: torch.Generator
-) -> tuple[int, slice, slice]:
-    """The window at a place (site and first column), or where too little is known there, another of that site."""
-    site, x, y = place
-    room = [sites.tsdf.shape[axis] - side + 1 for axis in (1, 2)]
-    best, best_share = None, 0.0
-    for _ in range(_TRIES):
-        window = (site, slice(x, x + side), slice(y, y + side))
-        share = float(sites.known[window].float().mean())
-        if share > best_share:
-            best, best_share = window, share
-        if best_share >= MIN_KNOWN:
-            break
-        x, y = (int(torch.randint(one, (), generator=generator)) for one in room)
-    if best is None:
-        raise InputError(f"nothing is known in {_TRIES} places of site {site}", remedy="leave it out")
-    return best
-
-
 def make_batch(tsdf: Tensor, rgb: Tensor, class_id: Tensor, known: Tensor, *, num_classes: int) -> Batch:
     """A batch from stacked crops [b, x, y, z(, 3)] and [b, x, y] in the world's axes.
 
@@ -112,6 +92,26 @@ def disturb(voxels: Float[Tensor, "b 4 k k k"], generator: torch.Generator) -> F
     mixed = torch.where(chosen[:, None, None, None, None].to(voxels.device), soft, voxels)
     noise = 0.02 * torch.randn(voxels[:, :1].shape, generator=generator).to(voxels)
     return torch.cat([(mixed[:, :1] + noise).clamp(-1.0, 1.0), mixed[:, 1:]], dim=1)
+
+
+def _find_known_window(
+    sites: SiteSet, place: tuple[int, int, int], side: int, generator: torch.Generator
+) -> tuple[int, slice, slice]:
+    """The window at a place (site and first column), or where too little is known there, another of that site."""
+    site, x, y = place
+    room = [sites.tsdf.shape[axis] - side + 1 for axis in (1, 2)]
+    best, best_share = None, 0.0
+    for _ in range(_TRIES):
+        window = (site, slice(x, x + side), slice(y, y + side))
+        share = float(sites.known[window].float().mean())
+        if share > best_share:
+            best, best_share = window, share
+        if best_share >= MIN_KNOWN:
+            break
+        x, y = (int(torch.randint(one, (), generator=generator)) for one in room)
+    if best is None:
+        raise InputError(f"nothing is known in {_TRIES} places of site {site}", remedy="leave it out")
+    return best
 
 
 def _continued(tsdf: Tensor, rgb: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,6 +49,12 @@ def test_sources_of_another_scale_or_scene_are_not_mistaken_for_each_other(town:
     assert run_source(Path(shutil.copytree(town.root, tmp_path / "run")), SPEC, 0, edge_m=EDGE_M).identity == first
 
 
+def test_a_capture_that_was_moved_is_asked_for(town: RunFolder, tmp_path: Path) -> None:
+    source = run_source(town.root, SPEC, 0, edge_m=EDGE_M, capture_folder=tmp_path / "gone")
+    with pytest.raises(InputError, match="no longer there"):
+        source.prepare(Quiet())
+
+
 def test_a_scale_at_which_little_is_seen_is_refused(town: RunFolder) -> None:
     with pytest.raises(InputError, match=r"too little ground|no cell is photographed"):
         run_source(town.root, SPEC, 0, edge_m=30 * EDGE_M).prepare(Quiet())
