@@ -4,7 +4,8 @@ It takes seconds for each block where the amortised encoder takes milliseconds, 
 published: the sum of the planes' values, softplus layers, losses on and off the surface, on normals and on slopes
 (eikonal), gradients by central differences, planes that grow from coarse to fine with a new optimizer each time, and
 cosine rates. Other than published: pixels are areas (align_corners=False), differences reach over one pixel (over a
-millionth they are noise in single precision), planes begin with a little noise, and distances stop at the truncation.
+millionth they are noise in single precision), planes begin with a little noise, the same for every block, and distances
+stop at the truncation.
 """
 
 import math
@@ -71,6 +72,9 @@ class FitSettings:
 class PlaneHead(nn.Module):
     """Reads signed distance, in halves of a block's edge, from the sum of three planes."""
 
+    first: Tensor
+    """Where the planes of every block begin [1, 3, f, 4, 4]: equal shapes shall end with nearly equal planes."""
+
     def __init__(self, settings: FitSettings, generator: torch.Generator) -> None:
         super().__init__()
         widths = [settings.channels, settings.width, settings.width, settings.width]
@@ -82,6 +86,8 @@ class PlaneHead(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, generator=generator)
                 nn.init.zeros_(layer.bias)
+        shape = (1, NUM_PLANES, settings.channels, _COARSEST_PX, _COARSEST_PX)
+        self.register_buffer("first", _FIRST_SPREAD * torch.randn(shape, generator=generator))
 
     def forward(self, planes: Float[Tensor, "b 3 f r r"], points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b n"]:
         """Distances at points of the cube; differentiable in all."""
@@ -105,18 +111,17 @@ def fit_planes(
         head: Reads the planes.
         spec: The blocks.
         settings: How.
-        generator: Of the choice of points, and of where planes begin.
+        generator: Of the choice of points.
         train_head: Change the network as well, as for the first blocks; else it is frozen.
     """
-    shape = (len(samples.surface), NUM_PLANES, settings.channels, _COARSEST_PX, _COARSEST_PX)
-    planes = _FIRST_SPREAD * torch.randn(shape, generator=generator)
+    planes = head.first.repeat(len(samples.surface), 1, 1, 1, 1)
     head.requires_grad_(train_head)
     level_steps = -(-settings.steps // len(settings.sides))
     step = 0
     for side in settings.sides:
         if planes.shape[-1] != side:
             flat = functional.interpolate(planes.flatten(0, 1), (side, side), mode="bilinear", align_corners=False)
-            planes = flat.reshape(*shape[:3], side, side)
+            planes = flat.reshape(*planes.shape[:3], side, side)
         planes = planes.detach().requires_grad_(True)
         groups = [{"params": [planes], "base": settings.plane_rate}]
         if train_head:
