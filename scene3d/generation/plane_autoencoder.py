@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scene3d.generation.autoencoder import Posterior
+from scene3d.generation.autoencoder import Posterior, make_plane_decoder
 from scene3d.generation.layers import GroupConv, PlaneBlock, PlaneMixing
 from scene3d.generation.plane_fit import FitSettings
 from scene3d.generation.spec import CODE_STRIDE, NUM_PLANES, NetworkSizes
@@ -34,19 +34,7 @@ class PlaneAutoEncoder(nn.Module):
             nn.SiLU(),
             GroupConv(width, 2 * sizes.code_channels, kernel=1),
         )
-        width = sizes.decoder_width
-        self.decoder = nn.Sequential(
-            GroupConv(sizes.code_channels, width),
-            PlaneMixing(width),
-            PlaneBlock(width, width),
-            PlaneMixing(width),
-            PlaneBlock(width, width),
-            PlaneMixing(width),
-            nn.Upsample(scale_factor=CODE_STRIDE, mode="nearest"),
-            PlaneBlock(width, width),
-            GroupConv(width, fit.channels, kernel=1),
-            nn.Tanh(),
-        )
+        self.decoder = make_plane_decoder(sizes, fit.channels)
         self.register_buffer("low", -torch.ones(NUM_PLANES, fit.channels, 1, 1))
         self.register_buffer("high", torch.ones(NUM_PLANES, fit.channels, 1, 1))
 
@@ -67,7 +55,7 @@ class PlaneAutoEncoder(nn.Module):
 
     def decode(self, codes: Float[Tensor, "b 3 z s s"]) -> Float[Tensor, "b 3 f r r"]:
         """Planes, in their own range."""
-        found = self.decoder(codes.flatten(1, 2))
+        found = self.decoder(codes.flatten(1, 2)).tanh()
         found = found.reshape(len(found), NUM_PLANES, -1, *found.shape[-2:])
         return (found + 1.0) / 2.0 * (self.high - self.low) + self.low
 
