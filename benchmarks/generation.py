@@ -78,15 +78,15 @@ def main() -> None:
             record[name]["measured_in_s"] = round(time.monotonic() - started_s, 1)
             print(name, json.dumps(record[name], indent=1), flush=True)
             if options.output is not None:
-                options.output.write_text(json.dumps(_rounded(record), indent=1) + "\n")
+                options.output.write_text(json.dumps(rounded(record), indent=1) + "\n")
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Numbers to five figures; NaN as null."""
     if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items()}
+        return {key: rounded(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
+        return [rounded(one) for one in value]
     if isinstance(value, float):
         return None if value != value else float(f"{value:.5g}")
     return value

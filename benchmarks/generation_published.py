@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import torch
+from generation import rounded
 from generation_places import make_places
 from generation_sets import compare_shapes
 from machine import describe_machine
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=64, help="blocks that planes are fitted to")
     parser.add_argument("--held-out", type=int, default=16, help="blocks to measure")
     parser.add_argument("--fit-steps", type=int, default=90, help="of the optimizer, for each batch of planes")
-    parser.add_argument("--steps", type=int, default=300, help="of either auto-encoder")
+    parser.add_argument("--steps", type=int, default=400, help="of either auto-encoder")
     parser.add_argument("--cache", type=Path, default=Path(".cache/generation"))
     parser.add_argument("--output", type=Path, default=None)
     options = parser.parse_args()
@@ -63,9 +64,10 @@ def main() -> None:
     record |= measure_published(published_settings(settings, fit_steps=options.fit_steps, steps=options.steps),
                                 blocks, truth, places)  # fmt: skip
     record |= measure_amortised(settings, sites, truth, places)
-    print(json.dumps(record, indent=1))
+    text = json.dumps(rounded(record), indent=1)
+    print(text)
     if options.output is not None:
-        options.output.write_text(json.dumps(record, indent=1) + "\n")
+        options.output.write_text(text + "\n")
 
 
 def measure_published(settings: Any, blocks: torch.Tensor, truth: np.ndarray, places: Any) -> dict[str, Any]:
