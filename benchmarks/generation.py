@@ -35,7 +35,7 @@ from machine import describe_machine
 
 from scene3d.generation.generator import Generator
 from scene3d.generation.model_files import PACKAGED, read_model
-from scene3d.generation.site_sources import load_sites
+from scene3d.generation.site_sources import find_source, load_sites
 
 SECTIONS: dict[str, Callable[[Generator, Places], dict[str, Any]]] = {
     "reconstruction": measure_reconstruction,
@@ -67,7 +67,8 @@ def main() -> None:
 
     def memorisation(made_by: Generator, real: Places) -> dict[str, Any]:
         settings = model_file.training["settings"]
-        sites = load_sites("world", made_by.spec, settings["sites"], settings["seed"], cache=options.cache)
+        source = find_source("world", made_by.spec, settings["seed"])
+        sites = load_sites([source], made_by.spec, settings["sites"], cache=options.cache)
         return measure_memorisation(made_by, real, sites.split(settings["held_out"])[0])
 
     for name, measure in (SECTIONS | {"memorisation": memorisation}).items():
@@ -77,15 +78,15 @@ def main() -> None:
             record[name]["measured_in_s"] = round(time.monotonic() - started_s, 1)
             print(name, json.dumps(record[name], indent=1), flush=True)
             if options.output is not None:
-                options.output.write_text(json.dumps(_rounded(record), indent=1) + "\n")
+                options.output.write_text(json.dumps(rounded(record), indent=1) + "\n")
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Numbers to five figures; NaN as null."""
     if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items()}
+        return {key: rounded(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
+        return [rounded(one) for one in value]
     if isinstance(value, float):
         return None if value != value else float(f"{value:.5g}")
     return value

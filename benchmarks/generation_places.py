@@ -8,7 +8,7 @@ from jaxtyping import Float32, Int
 
 from scene3d.generation.generator import Generator
 from scene3d.generation.layout import layout_shares
-from scene3d.generation.site_sources import load_sites
+from scene3d.generation.site_sources import find_source, load_sites
 from scene3d.generation.sites import decode_values
 from scene3d.generation.spec import GeneratorSpec
 
@@ -57,7 +57,7 @@ class Places:
 def make_places(spec: GeneratorSpec, num_pairs: int, num_blocks: int, seed: int, cache: Path) -> Places:
     """Enough sites for the pairs, and for two sets of blocks."""
     count = max(num_pairs, -(-2 * num_blocks // 4))  # two sets, of four blocks from each site
-    sites = load_sites("world", spec, count, seed, cache=cache)
+    sites = load_sites([find_source("world", spec, seed)], spec, count, cache=cache)
     values = decode_values(sites.tsdf.numpy(), sites.rgb.numpy())
     return Places(spec, values, sites.class_id.numpy().astype(np.int64), num_pairs, num_blocks)
 

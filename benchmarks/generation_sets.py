@@ -47,6 +47,12 @@ def measure_reconstruction(generator: Generator, places: Places) -> dict[str, An
     """What encoder and decoder lose, beside sampling the true surface twice."""
     truth = places.blocks(0, places.num_blocks)
     found = reconstruct(generator, truth)
+    color = np.abs(found[..., 1:] - truth[..., 1:])[np.abs(truth[..., 0]) < 0.5].mean()
+    return {"color_l1": float(color), **compare_shapes(found, truth, places)}
+
+
+def compare_shapes(found: np.ndarray, truth: np.ndarray, places: Places) -> dict[str, Any]:
+    """How far the surfaces of some blocks are from the true ones, beside sampling the true ones twice."""
     ground, unit = ground_layer(places.spec), places.spec.truncation
     real, again = (shape_points(truth, places, POINTS, stream) for stream in ("real", "again"))
     made = shape_points(found, places, POINTS, "made")
@@ -56,7 +62,6 @@ def measure_reconstruction(generator: Generator, places: Places) -> dict[str, An
         "blocks_with_something_above_ground": sum(one is not None for one in real),
         "tsdf_l1": float(np.abs(found[..., 0] - truth[..., 0]).mean() * unit),
         "above_ground_iou": solid_iou(found, truth, ground + 1),
-        "color_l1": float(np.abs(found[..., 1:] - truth[..., 1:])[np.abs(truth[..., 0]) < 0.5].mean()),
         "chamfer": mean(chamfer(made[n], real[n]) for n in both),
         "chamfer_floor": mean(chamfer(again[n], real[n]) for n in both),
     }

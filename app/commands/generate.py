@@ -74,7 +74,7 @@ def run(command: Generate, reporter: Reporter) -> int:
     write_scene(command.output / "scene.ply", make_flat_gaussians(samples, sh_degree=0), Similarity.identity())
     write_image(command.output / "picture.png", draw_place(samples))
     if place.layout is not None:
-        write_image(command.output / "layout.png", paint_layout(place.layout))
+        write_image(command.output / "layout.png", paint_layout(place.layout, generator.spec.classes))
     write_json(command.output / "place.json", describe(command, place, generator.weights_sha256))
     print(f"{len(mesh.faces):,} triangles, {len(samples):,} Gaussians, and a picture in {command.output}")
     return ExitCode.DONE

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import UseAppendAction, arg
 
 from app.errors import ExitCode
 from app.settings_flags import OptionalPath
@@ -14,6 +14,13 @@ from scene3d.generation.train_settings import PresetName, TrainSettings, make_pr
 
 if TYPE_CHECKING:
     import torch
+
+    from scene3d.generation.site_sources import SiteSource
+    from scene3d.generation.spec import GeneratorSpec
+
+DEFAULT_DATA = ("world",)
+ROOMS = "rooms"
+PACKAGED_NAME = "packaged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +37,23 @@ class TrainGenerator:
     """nano: half a minute, shows that everything works; tiny: what comes with the program, on one core; short and
     full: on a GPU."""
 
-    data: str = "world"
-    """Where blocks come from: world (the procedural one) or meshes:FOLDER (glTF, GLB, PLY, OBJ)."""
+    data: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="SOURCE")] = ()
+    """Where blocks come from: world (the procedural one, if nothing is given), rooms (furnished flats, with classes of
+    their own), meshes:FOLDER (glTF, GLB, PLY, OBJ) or run:RUN (what the photographs of a finished reconstruction show).
+    Given several times, each gives an equal part; rooms stand alone."""
+
+    edge: Annotated[float | None, arg(metavar="METRES")] = None
+    """Edge of a block of run:RUN in its capture's units, as for `scene3d extend`; the same default."""
+
+    capture: OptionalPath = None
+    """Where the capture of run:RUN lies now, if it was moved."""
 
     resume: bool = False
     """Go on from the newest checkpoint."""
 
     start: OptionalPath = None
-    """Begin with the weights of a trained generator: to train it longer, or on other data. With --autoencoder-steps 0
-    only its denoiser changes."""
+    """Begin with the weights of a trained generator, `packaged` for the one that comes with the program: to train it
+    longer, or on other data. With --autoencoder-steps 0 only its denoiser changes."""
 
     sites: Annotated[int | None, arg(metavar="INT")] = None
     """Places that blocks are cropped out of, if not those of the preset."""
@@ -48,6 +63,12 @@ class TrainGenerator:
 
     denoiser_steps: Annotated[int | None, arg(metavar="INT")] = None
     """Steps of the denoiser, if not those of the preset."""
+
+    autoencoder_rate: Annotated[float | None, arg(metavar="FLOAT")] = None
+    """Learning rate of the auto-encoder, if not that of the preset."""
+
+    denoiser_rate: Annotated[float | None, arg(metavar="FLOAT")] = None
+    """Learning rate of the denoiser, if not that of the preset; for one that is trained already take a quarter."""
 
     seed: int = 0
     """Of data, weights and noise."""
@@ -79,9 +100,9 @@ def run(command: TrainGenerator, reporter: Reporter) -> int:
     reporter = Tee(reporter, EventLog(command.output / "events.jsonl"))
     cache = command.cache or command.output / "data"
     spec = settings.config.spec
-    sites = load_sites(command.data, spec, settings.sites, settings.seed, cache=cache, reporter=reporter)
+    sites = load_sites(find_sources(command, spec), spec, settings.sites, cache=cache, reporter=reporter)
     seen, held_out = sites.split(settings.held_out)
-    start = None if command.start is None else Generator.load(command.start)
+    start = None if command.start is None else Generator.load(None if is_packaged(command.start) else command.start)
     state = train_generator(
         settings,
         seen,
@@ -94,7 +115,7 @@ def run(command: TrainGenerator, reporter: Reporter) -> int:
     model = on_cpu(state.model)
     figures = measure_held_out(model, held_out, settings)
     training = {
-        "data": command.data,
+        "data": list(command.data or DEFAULT_DATA),
         "start_sha256": None if start is None else start.weights_sha256,
         "settings": settings_to_record(settings),
         "held_out": figures,
@@ -110,14 +131,43 @@ def run(command: TrainGenerator, reporter: Reporter) -> int:
 
 def make_settings(command: TrainGenerator) -> TrainSettings:
     """The preset with what the flags change."""
-    from scene3d.generation.layout import default_classes
+    from scene3d.generation.palette import default_classes
+    from scene3d.generation.room_sites import room_spec
 
     settings = replace(make_preset(command.preset, default_classes()), seed=command.seed)
-    for name in ("sites", "autoencoder_steps", "denoiser_steps"):
+    if ROOMS in command.data:
+        settings = replace(settings, config=replace(settings.config, spec=room_spec(settings.config.spec)))
+    for name in ("sites", "autoencoder_steps", "denoiser_steps", "autoencoder_rate", "denoiser_rate"):
         value = getattr(command, name)
         if value is not None:
             settings = replace(settings, **{name: value})
     return settings
+
+
+def find_sources(command: TrainGenerator, spec: "GeneratorSpec") -> "list[SiteSource]":
+    """Where the sites come from.
+
+    Raises:
+        SettingsError: A source has no known name.
+        InputError: A run is not finished or damaged.
+    """
+    from blocks.run_sites import run_source
+    from scene3d.generation.site_sources import find_source
+
+    sources = []
+    for name in command.data or DEFAULT_DATA:
+        kind, _, place = name.partition(":")
+        if kind == "run" and place:
+            source = run_source(Path(place), spec, command.seed, edge_m=command.edge, capture_folder=command.capture)
+        else:
+            source = find_source(name, spec, command.seed)
+        sources.append(source)
+    return sources
+
+
+def is_packaged(start: Path) -> bool:
+    """Whether --start names the generator that comes with the program; a file or folder of that name comes first."""
+    return start == Path(PACKAGED_NAME) and not start.exists()
 
 
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> "torch.device":

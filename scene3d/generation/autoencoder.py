@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scene3d.generation.layers import GroupConv, PlaneBlock, PlaneMixing
-from scene3d.generation.spec import CODE_STRIDE, NUM_PLANES, ModelConfig
+from scene3d.generation.spec import CODE_STRIDE, NUM_PLANES, ModelConfig, NetworkSizes
 from scene3d.generation.triplane import sample_grid, sample_planes, slice_voxels
 
 VOXEL_CHANNELS = 4
@@ -60,18 +60,7 @@ class AutoEncoder(nn.Module):
             nn.SiLU(),
             GroupConv(width, 2 * sizes.code_channels, kernel=1),
         )
-        width = sizes.decoder_width
-        self.decoder = nn.Sequential(
-            GroupConv(sizes.code_channels, width),
-            PlaneMixing(width),
-            PlaneBlock(width, width),
-            PlaneMixing(width),
-            PlaneBlock(width, width),
-            PlaneMixing(width),
-            nn.Upsample(scale_factor=CODE_STRIDE, mode="nearest"),
-            PlaneBlock(width, width),
-            GroupConv(width, sizes.plane_channels, kernel=1),
-        )
+        self.decoder = make_plane_decoder(sizes, sizes.plane_channels)
         self.distance_head = _make_head(sizes.plane_channels, sizes.head_width, 1)
         self.color_head = _make_head(sizes.plane_channels, sizes.head_width // 2, 3)
 
@@ -109,6 +98,22 @@ class AutoEncoder(nn.Module):
         rgb = torch.zeros((*tsdf.shape, 3), dtype=tsdf.dtype, device=tsdf.device)
         rgb[near] = self.color_head(features[near]).sigmoid()
         return FieldValues(tsdf, rgb)
+
+
+def make_plane_decoder(sizes: NetworkSizes, outputs: int) -> nn.Sequential:
+    """Layers from codes to planes of so many channels, at twice the codes' resolution."""
+    width = sizes.decoder_width
+    return nn.Sequential(
+        GroupConv(sizes.code_channels, width),
+        PlaneMixing(width),
+        PlaneBlock(width, width),
+        PlaneMixing(width),
+        PlaneBlock(width, width),
+        PlaneMixing(width),
+        nn.Upsample(scale_factor=CODE_STRIDE, mode="nearest"),
+        PlaneBlock(width, width),
+        GroupConv(width, outputs, kernel=1),
+    )
 
 
 def near_surface(tsdf: Tensor) -> Tensor:

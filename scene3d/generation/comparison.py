@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 from scene3d.generation.spec import GeneratorSpec
 from scene3d.geometry.isosurface import extract_mesh
 from scene3d.geometry.mesh import TriangleMesh
+from scene3d.geometry.triangles import sample_by_area
 from scene3d.geometry.voxels import VoxelField
 
 
@@ -52,12 +53,7 @@ def sample_shape(
     areas = _areas(TriangleMesh(vertices=mesh.vertices, faces=mesh.faces[high]))
     if areas.sum() < (2.0 * field.voxel_size) ** 2:
         return None
-    chosen = corners[high][generator.choice(len(areas), count, p=areas / areas.sum())]
-    weights = generator.random((count, 2))
-    flip = weights.sum(axis=1) > 1.0
-    weights[flip] = 1.0 - weights[flip]
-    first, second = weights[:, :1], weights[:, 1:]
-    return chosen[:, 0] + first * (chosen[:, 1] - chosen[:, 0]) + second * (chosen[:, 2] - chosen[:, 0])
+    return sample_by_area(corners[high], count, generator)[0]
 
 
 def chamfer(one: Float[np.ndarray, "n 3"], other: Float[np.ndarray, "m 3"]) -> float:

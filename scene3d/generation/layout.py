@@ -1,7 +1,7 @@
 """Owns layouts: maps that say which class of surface is wanted where, as pictures, arrays, or boxes in JSON.
 
-A picture uses the palette of `scene3d.world.classes`; north is up, and black asks for nothing. A .npy array holds class
-ids [x, y], -1 for nothing. A JSON holds `size_m` [x, y], optionally `ground` (a class), and `boxes`, a list of
+A picture uses the colours of `scene3d.generation.palette`; north is up, and black asks for nothing. A .npy array holds
+class ids [x, y], -1 for nothing. A JSON holds `size_m` [x, y], optionally `ground` (a class), and `boxes`, a list of
 `{"class": NAME, "box_m": [x low, y low, x high, y high]}`; later boxes cover earlier ones.
 """
 
@@ -14,22 +14,17 @@ from jaxtyping import Float32, Int, Int64
 
 from scene3d.errors import InputError
 from scene3d.generation.block_frame import plan_from_world
+from scene3d.generation.palette import NOTHING_ASKED, class_colors
 from scene3d.generation.spec import CODE_STRIDE
 from scene3d.io.bounded_json import is_number, read_json_object
 from scene3d.io.images import read_image
 from scene3d.io.opening import check_plain_file
 from scene3d.limits import IMAGE_SUFFIXES, MAX_IMAGE_PIXELS
-from scene3d.world.classes import PALETTE, SurfaceClass, paint_classes
 
 UNSPECIFIED = -1
 _COLOR_SLACK = 12
 """Largest difference of a colour's channel from the palette, of 255: for editors that change colours a little."""
 _JSON_COLUMN_M = 0.25
-
-
-def default_classes() -> tuple[str, ...]:
-    """Names of the classes of the procedural world, in the order of their ids."""
-    return tuple(one.name.lower() for one in SurfaceClass)
 
 
 def read_layout(path: Path, classes: Sequence[str]) -> Int64[np.ndarray, "x y"]:
@@ -57,11 +52,11 @@ def fit_layout(layout: Int[np.ndarray, "a b"], shape: tuple[int, int]) -> Int64[
     return layout[np.ix_(rows, columns)].astype(np.int64)
 
 
-def paint_layout(layout: Int[np.ndarray, "x y"]) -> Float32[np.ndarray, "h w 3"]:
-    """A layout as a picture that `read_layout` reads, north up, 0 to 1."""
-    # Nothing asked for is black, which is the palette's colour of no surface.
-    ids = np.where(layout == UNSPECIFIED, int(SurfaceClass.NOTHING), layout)
-    return paint_classes(ids.T[::-1].astype(np.int64)).astype(np.float32) / np.float32(255.0)
+def paint_layout(layout: Int[np.ndarray, "x y"], classes: Sequence[str]) -> Float32[np.ndarray, "h w 3"]:
+    """A layout as a picture that `read_layout` reads, north up, 0 to 1; black where nothing is asked for."""
+    table = np.array([*class_colors(classes), NOTHING_ASKED], np.float32)
+    ids = np.where(layout == UNSPECIFIED, len(classes), layout)
+    return table[ids.T[::-1].astype(np.int64)] / np.float32(255.0)
 
 
 def layout_shares(layout: Int[np.ndarray, "k k"], num_classes: int) -> Float32[np.ndarray, "n s s"]:
@@ -74,25 +69,23 @@ def layout_shares(layout: Int[np.ndarray, "k k"], num_classes: int) -> Float32[n
 
 def _from_picture(path: Path, classes: Sequence[str]) -> Int64[np.ndarray, "x y"]:
     picture = read_image(path).image.astype(np.int64)
-    table = np.array([PALETTE[one] for one in SurfaceClass], np.int64)
+    colors = class_colors(classes)
+    table = np.array([*colors, NOTHING_ASKED], np.int64)
     difference = np.abs(picture[:, :, None, :] - table).max(axis=-1)  # [h, w, classes]
     nearest = difference.argmin(axis=-1)
     unknown = difference.min(axis=-1) > _COLOR_SLACK
     if unknown.any():
         row, column = np.argwhere(unknown)[0]
         color = "#" + "".join(f"{value:02x}" for value in picture[row, column])
-        palette = ", ".join(f"{one.name.lower()} #{bytes(PALETTE[one]).hex()}" for one in SurfaceClass)
+        palette = ", ".join(f"{name} #{bytes(one).hex()}" for name, one in zip(classes, colors, strict=True))
         raise InputError(
             f"{unknown.sum():,} pixels have colours of no class, the first {color} at column {column}, row {row}",
             where=path,
             remedy=f"the palette is {palette}",
         )
-    ids = np.array([_find_class(one.name, classes, path) if one else UNSPECIFIED for one in _used(nearest)])
-    return ids[np.searchsorted(np.unique(nearest), nearest)][::-1].T.astype(np.int64)
-
-
-def _used(nearest: Int[np.ndarray, "h w"]) -> list[SurfaceClass]:
-    return [SurfaceClass(one) for one in np.unique(nearest)]
+    asked = np.any(table != NOTHING_ASKED, axis=1)
+    ids = np.where(asked, np.arange(len(table)), UNSPECIFIED)
+    return ids[nearest][::-1].T.astype(np.int64)
 
 
 def _from_array(path: Path, classes: Sequence[str]) -> Int64[np.ndarray, "x y"]:

@@ -44,7 +44,7 @@ def make_model(config: ModelConfig, seed: int) -> Model:
     autoencoder, denoiser = AutoEncoder(config), Denoiser(config)
     generator = make_generator(seed, "generator weights")
     for network in (autoencoder, denoiser):
-        _reset(network, generator)
+        reset_weights(network, generator)
     shape = (NUM_PLANES, config.sizes.code_channels)
     return Model(config, autoencoder, denoiser, torch.zeros(shape), torch.ones(shape))
 
@@ -72,7 +72,7 @@ def model_from_tensors(config: ModelConfig, tensors: Mapping[str, Tensor], *, wh
     return Model(config, model.autoencoder, model.denoiser, tensors["code_mean"], tensors["code_std"])
 
 
-def _reset(network: nn.Module, generator: torch.Generator) -> None:
+def reset_weights(network: nn.Module, generator: torch.Generator) -> None:
     """Draw the weights anew from the passed generator; what began at zero stays zero."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear) and bool(module.weight.detach().any()):

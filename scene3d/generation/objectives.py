@@ -8,12 +8,16 @@ from torch.nn import functional
 from scene3d.generation.batches import Batch, disturb, make_known_masks
 from scene3d.generation.diffusion import NUM_TIMESTEPS, add_noise, make_velocity, snr_weight
 from scene3d.generation.model import Model
+from scene3d.generation.strips import find_known_shares
 from scene3d.generation.train_settings import TrainSettings
 from scene3d.generation.triplane import grid_points
 
 _DISTANCE_WEIGHT, _COLOR_WEIGHT = 2.5, 1.0
 _COLOR_REACH = 0.5
 """Colour counts so near the surface, in units of the truncation."""
+
+_TRUSTED_FROM = 0.5
+"""A code counts from this share of known voxels in its slab on, and fully where all are known."""
 
 
 def autoencoder_loss(
@@ -38,7 +42,10 @@ def autoencoder_loss(
 def denoiser_loss(
     model: Model, batch: Batch, settings: TrainSettings, generator: torch.Generator
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-    """Error of the predicted v at random times, for blocks of which random parts are known."""
+    """Error of the predicted v at random times, for blocks of which random parts are known.
+
+    Codes of what was never observed do not count: their part of the error is left out.
+    """
     size, device = len(batch.voxels), batch.voxels.device
     with torch.no_grad():
         codes = model.normalise(model.autoencoder.encode(batch.voxels).sample(generator))
@@ -49,7 +56,10 @@ def denoiser_loss(
     timestep = torch.randint(NUM_TIMESTEPS, (size,), generator=generator).to(device)
     noise = torch.randn(codes.shape, generator=generator).to(device)
     predicted = model.denoiser(add_noise(codes, noise, timestep), timestep.float(), condition)
-    error = ((predicted - make_velocity(codes, noise, timestep)) ** 2).mean(dim=(1, 2, 3, 4))
+    squared = (predicted - make_velocity(codes, noise, timestep)) ** 2
+    shares = find_known_shares(batch.known[:, 0])
+    counts = ((shares - _TRUSTED_FROM) / (1.0 - _TRUSTED_FROM)).clamp(min=0.0).expand(squared.shape)
+    error = (squared * counts).sum(dim=(1, 2, 3, 4)) / counts.sum(dim=(1, 2, 3, 4)).clamp(min=1.0)
     return (error * snr_weight(timestep)).mean(), {"velocity": error.mean()}
 
 
@@ -59,7 +69,7 @@ def choose_points(batch: Batch, count: int, generator: torch.Generator) -> Float
     near = (batch.voxels[:, 0].abs() < 1.0).flatten(1).float()
     known = batch.known.flatten(1).float()
     chance = known * (near / near.sum(1, keepdim=True).clamp(min=1.0) + 1.0 / near.shape[1])
-    chosen = torch.multinomial(chance.cpu() + 1e-12, count, replacement=True, generator=generator)
+    chosen = torch.multinomial(chance.cpu(), count, replacement=True, generator=generator)
     jitter = torch.rand((*chosen.shape, 3), generator=generator) - 0.5
     return (grid_points(side)[chosen] + jitter * (2.0 / side)).to(device)
 

@@ -40,11 +40,14 @@ class SiteSet:
     def __len__(self) -> int:
         return len(self.tsdf)
 
+    def select(self, rows: Tensor) -> "SiteSet":
+        """The sites of these numbers, in their order."""
+        return SiteSet(*(getattr(self, name)[rows] for name in _NAMES))
+
     def split(self, held_out: int) -> tuple["SiteSet", "SiteSet"]:
         """All but the last sites, and the last ones."""
-        cut = len(self) - held_out
-        parts = [[getattr(self, name)[some] for name in _NAMES] for some in (slice(cut), slice(cut, None))]
-        return SiteSet(*parts[0]), SiteSet(*parts[1])
+        rows, cut = torch.arange(len(self)), len(self) - held_out
+        return self.select(rows[:cut]), self.select(rows[cut:])
 
 
 _NAMES = ("tsdf", "rgb", "class_id", "known")

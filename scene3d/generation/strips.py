@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 from scipy import ndimage
 from torch import Tensor
 
@@ -19,15 +19,17 @@ def find_settled(known: Bool[Tensor, "b k k k"]) -> Bool[Tensor, "b 3 1 s s"]:
     the strips of xz and zy and none of xy: the rule by which the published extrapolation shares planes. Known
     regions of any other shape follow the same rule.
     """
+    return find_known_shares(known) >= KNOWN_SHARE
+
+
+def find_known_shares(known: Bool[Tensor, "b k k k"]) -> Float[Tensor, "b 3 1 s s"]:
+    """How much is known of the slab of voxels [x, y, z] that each latent pixel stands for."""
     share = known.float()
     planes = [share.mean(3), share.mean(2), share.mean(1).transpose(1, 2)]
-    pooled = torch.nn.functional.avg_pool2d(torch.stack(planes, dim=1), CODE_STRIDE)
-    return (pooled >= KNOWN_SHARE)[:, :, None]
+    return torch.nn.functional.avg_pool2d(torch.stack(planes, dim=1), CODE_STRIDE)[:, :, None]
 
 
-def continue_known(
-    voxels: Float[np.ndarray, "x y z c"], known: Bool[np.ndarray, "x y z"]
-) -> Float[np.ndarray, "x y z c"]:
+def continue_known(voxels: Num[np.ndarray, "x y z c"], known: Bool[np.ndarray, "x y z"]) -> Num[np.ndarray, "x y z c"]:
     """Voxels whose unknown part repeats the nearest known value, so that codes near the border are not disturbed."""
     if known.all() or not known.any():
         return voxels

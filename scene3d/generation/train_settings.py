@@ -63,6 +63,8 @@ class TrainSettings:
             raise SettingsError(f"{self.held_out} sites held out of {self.sites}; there must be some of both")
         if min(self.denoiser_steps, self.checkpoint_steps) < 1 or self.autoencoder_steps < 0:
             raise SettingsError("steps must be at least 1; those of the auto-encoder may be 0")
+        if not (self.autoencoder_rate > 0 and self.denoiser_rate > 0):
+            raise SettingsError("learning rates must be positive")
         if min(self.autoencoder_batch, self.denoiser_batch, self.points) < 1:
             raise SettingsError("batches and points must be at least 1")
 

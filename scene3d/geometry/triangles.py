@@ -1,4 +1,4 @@
-"""Owns the nearest point on triangles."""
+"""Owns the nearest point on triangles, and points spread over them by area."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -28,6 +28,28 @@ def nearest_on_triangles(
         better = gap < best
         best[better], face[better], weights[better] = gap[better], chosen[better], found[better]
     return best, face, weights
+
+
+def sample_by_area(
+    corners: Float[np.ndarray, "f 3 3"], count: int, generator: np.random.Generator
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
+    """Points spread over triangles, uniform by area, and the unit normals there.
+
+    Args:
+        corners: Of triangles that are anticlockwise seen from outside; some of them must have an area.
+        count: How many points.
+        generator: Of the choice.
+    """
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    doubled = np.linalg.norm(across, axis=1)
+    rows = generator.choice(len(corners), count, p=doubled / doubled.sum())
+    weights = generator.random((count, 2))
+    flip = weights.sum(axis=1) > 1.0
+    weights[flip] = 1.0 - weights[flip]
+    first, second = weights[:, :1], weights[:, 1:]
+    chosen = corners[rows]
+    points = chosen[:, 0] + first * (chosen[:, 1] - chosen[:, 0]) + second * (chosen[:, 2] - chosen[:, 0])
+    return points, across[rows] / doubled[rows, None]
 
 
 def closest_weights(

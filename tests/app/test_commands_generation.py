@@ -7,9 +7,10 @@ import pytest
 
 from app.cli import main
 from app.loss_curves import write_curves
-from scene3d.generation.layout import default_classes, paint_layout
+from scene3d.generation.layout import paint_layout
 from scene3d.generation.model import make_model
 from scene3d.generation.model_files import write_model
+from scene3d.generation.palette import default_classes
 from scene3d.generation.train_settings import make_preset
 from scene3d.io.images import read_image, write_image
 from scene3d.io.meshes import read_mesh
@@ -28,7 +29,7 @@ def model(tmp_path_factory):
 def test_generate_writes_mesh_gaussians_picture_and_record(model, tmp_path, capsys):
     layout = np.full((20, 10), 1)
     layout[4:9, 3:8] = 8
-    write_image(tmp_path / "map.png", paint_layout(layout))
+    write_image(tmp_path / "map.png", paint_layout(layout, default_classes()))
     out = tmp_path / "place"
     flags = ["--generator", str(model), "--layout", str(tmp_path / "map.png"), "--steps", "2", "--seed", "3"]
     assert main(["generate", "--size", "2x1", "--output", str(out), *flags]) == 0
@@ -64,7 +65,7 @@ def test_train_generator_ends_with_a_model_that_generate_takes(tmp_path, capsys)
     printed = capsys.readouterr().out
     assert "above_ground_iou" in printed
     record = json.loads((out / "model.json").read_text())
-    assert record["training"]["data"] == "world"
+    assert record["training"]["data"] == ["world"]
     assert set(record["training"]["held_out"]) >= {"tsdf_l1", "velocity_mse"}
     assert (out / "curves.svg").read_text().startswith("<svg")
     assert main(["train-generator", "--output", str(out), *flags]) == 4
@@ -77,6 +78,30 @@ def test_train_generator_ends_with_a_model_that_generate_takes(tmp_path, capsys)
         0,
         4,
     )
+
+
+def test_rooms_are_trained_on_and_made_with_their_own_classes(tmp_path, capsys):
+    out, flags = tmp_path / "rooms", ["--preset", "nano", "--sites", "2", "--autoencoder-steps", "3"]
+    assert main(["train-generator", "--output", str(out), "--data", "rooms", *flags, "--denoiser-steps", "2"]) == 0
+    spec = json.loads((out / "model.json").read_text())["config"]["spec"]
+    assert spec["metres_per_block"] == pytest.approx(3.2)
+    assert "sofa" in spec["classes"]
+    (tmp_path / "plan.json").write_text('{"size_m": [3, 3], "boxes": [{"class": "roof", "box_m": [0, 0, 1, 1]}]}')
+    capsys.readouterr()
+    flags = ["--layout", str(tmp_path / "plan.json"), "--output", str(tmp_path / "place")]
+    assert main(["generate", "--size", "1x1", "--generator", str(out), *flags]) == 4
+    assert "6 sofa" in capsys.readouterr().err
+    mixed = ["--data", "rooms", "--data", "world"]
+    assert main(["train-generator", "--preset", "nano", "--output", str(tmp_path / "y"), *mixed]) == 2
+
+
+def test_a_training_may_start_with_the_packaged_generator(tmp_path, capsys):
+    flags = ["--start", "packaged", "--sites", "2", "--autoencoder-steps", "0", "--denoiser-steps", "1"]
+    assert main(["train-generator", "--preset", "nano", "--output", str(tmp_path / "x"), *flags]) == 2
+    assert "other blocks or networks" in capsys.readouterr().err
+    nano = ["--preset", "nano", "--output", str(tmp_path / "z")]
+    assert main(["train-generator", *nano, *flags, "--denoiser-rate", "0"]) == 2
+    assert "rates must be positive" in capsys.readouterr().err
 
 
 def test_an_unknown_source_of_data_is_refused(tmp_path, capsys):

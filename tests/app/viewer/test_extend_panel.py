@@ -22,7 +22,7 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 from dataclasses import replace
 from scene3d.generation.generator import Generator
-from scene3d.generation.layout import default_classes
+from scene3d.generation.palette import default_classes
 from scene3d.generation.spec import GeneratorSpec
 from tests.blocks.flat_grower import FlatGrower
 spec = replace(GeneratorSpec(), classes=default_classes())

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from scene3d.generation.generator import Generator
-from scene3d.generation.layout import default_classes
+from scene3d.generation.palette import default_classes
 from scene3d.generation.site_store import SiteSet, stack_sites
 from scene3d.generation.sites import Site, cut_world_site, make_site, site_columns
 from scene3d.generation.spec import GeneratorSpec

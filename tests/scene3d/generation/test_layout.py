@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from scene3d.errors import InputError
-from scene3d.generation.layout import default_classes, fit_layout, layout_shares, paint_layout, read_layout
+from scene3d.generation.layout import fit_layout, layout_shares, paint_layout, read_layout
+from scene3d.generation.palette import default_classes
 from scene3d.io.images import write_image
 from scene3d.world.classes import SurfaceClass
 
@@ -28,14 +29,14 @@ def test_classes_are_those_of_the_world_in_their_order():
 
 def test_a_picture_is_read_as_it_was_painted(tmp_path):
     path = tmp_path / "layout.png"
-    write_image(path, paint_layout(some_layout()))
+    write_image(path, paint_layout(some_layout(), CLASSES))
     assert np.array_equal(read_layout(path, CLASSES), some_layout())
 
 
 def test_north_is_up_in_a_picture():
     layout = np.full((3, 2), ROAD)
     layout[0, 1] = ROOF  # the north-western column
-    picture = paint_layout(layout)
+    picture = paint_layout(layout, CLASSES)
     assert picture.shape == (2, 3, 3)
     assert not np.array_equal(picture[0, 0], picture[1, 0])
 
@@ -58,7 +59,7 @@ def test_boxes_cover_each_other_in_their_order(tmp_path):
 
 
 def test_an_unknown_colour_says_where_and_lists_the_palette(tmp_path):
-    picture = paint_layout(some_layout())
+    picture = paint_layout(some_layout(), CLASSES)
     picture[2, 1] = [1.0, 0.0, 0.5]
     path = tmp_path / "layout.png"
     write_image(path, picture)

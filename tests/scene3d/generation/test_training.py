@@ -9,9 +9,9 @@ import torch
 from scene3d.errors import Diverged, InputError, SettingsError
 from scene3d.generation.batches import crop_batch
 from scene3d.generation.held_out import measure_held_out, solid_iou
-from scene3d.generation.layout import default_classes
 from scene3d.generation.model import make_model, model_from_tensors
 from scene3d.generation.objectives import choose_points, cut_off_error
+from scene3d.generation.palette import default_classes
 from scene3d.generation.refinement import refine_codes
 from scene3d.generation.sites import decode_values
 from scene3d.generation.train_settings import make_preset

@@ -14,7 +14,7 @@ from scene3d.errors import InputError, SettingsError
 from scene3d.generation.batches import crop_batch, disturb, make_known_masks
 from scene3d.generation.block_frame import block_from_world
 from scene3d.generation.layout import layout_shares
-from scene3d.generation.site_sources import load_sites
+from scene3d.generation.site_sources import SiteSource, find_source, load_sites
 from scene3d.generation.site_store import describe_source, find_sites, join_sets, stack_sites, write_sites
 from scene3d.generation.sites import make_world_site, site_columns
 from scene3d.world.classes import SurfaceClass
@@ -172,4 +172,25 @@ def test_sets_are_split_joined_and_must_be_of_one_size():
 @pytest.mark.parametrize("source", ["photos", "meshes", "meshes:", "world:here"])
 def test_an_unknown_source_is_refused(source, tmp_path):
     with pytest.raises(SettingsError, match="no data source"):
-        load_sites(source, nano_spec(), 2, 0, cache=tmp_path)
+        find_source(source, nano_spec(), 0)
+
+
+def test_two_sources_take_turns_and_are_made_once(tmp_path):
+    made = []
+
+    def source(first):
+        def make(number):
+            made.append(first + number)
+            return made_up_site(first + number)
+
+        return SiteSource(identity={"kind": "test", "first": first}, prepare=lambda reporter: make)
+
+    sources = [source(0), source(10)]
+    sites = load_sites(sources, nano_spec(), 5, cache=tmp_path)
+    assert made == [0, 1, 2, 10, 11]
+    wanted = stack_sites([made_up_site(seed) for seed in (0, 10, 1, 11, 2)])
+    assert torch.equal(sites.tsdf, wanted.tsdf)
+    assert torch.equal(load_sites(sources, nano_spec(), 5, cache=tmp_path).class_id, wanted.class_id)
+    assert len(made) == 5
+    with pytest.raises(SettingsError, match="cannot come from 2 sources"):
+        load_sites(sources, nano_spec(), 1, cache=tmp_path)
