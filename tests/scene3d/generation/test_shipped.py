@@ -118,11 +118,13 @@ def test_a_grown_neighbour_continues_a_known_block():
     floor, grown, free = (seam(one) for one in (decoded(shipped().spec.stride_voxels), neighbours(GrowSettings()),
                                                 neighbours(GrowSettings(mode="independent"))))  # fmt: skip
     assert grown.difference <= 0.35 * free.difference
-    # The design asks for 1.3 times the floor and an overlap of 0.75; this generator does not reach them (see the page).
-    assert grown.near_surface <= 2.7 * floor.near_surface
-    assert grown.solid_iou >= 0.6 * floor.solid_iou
+    assert grown.difference <= 1.5 * floor.difference
+    # Near the surface and at the cut 1.1 and 1.2 times over the benchmark's places; here 1.29 and 1.24.
+    assert grown.near_surface <= 1.4 * floor.near_surface
+    assert grown.cut_jump <= 1.4 * floor.cut_jump
+    # An overlap of 0.75 is asked for; encoding the true neighbour gives 0.70 there and 0.63 here.
+    assert grown.solid_iou >= 0.75 * floor.solid_iou
     assert grown.solid_iou >= 5.0 * free.solid_iou
-    assert grown.cut_jump <= 3.0 * floor.cut_jump
 
 
 def test_five_steps_are_enough_for_the_seam():
@@ -147,8 +149,8 @@ def test_buildings_stand_where_the_layout_wants_them():
                                  for block, layout in zip(blocks, layouts(0), strict=True)]))  # fmt: skip
 
     told, free = (match(draw(*nothing, one, GrowSettings())) for one in (shares, np.zeros_like(shares)))
-    # 0.69 over the benchmark's places; here 0.43.
-    assert told >= 0.35
+    # 0.87 over the benchmark's places; here 0.69.
+    assert told >= 0.6
     assert told >= 3.0 * free
 
 
