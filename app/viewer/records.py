@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from app.viewer.frames import find_grown_mask
+from app.viewer.legends import make_legends
 from app.viewer.light import light_name, num_light
 from app.viewer.scale import Unit
 from app.viewer.shading import list_shown
@@ -16,6 +17,7 @@ from scene3d.geometry.rotations import quats_from_matrices
 
 def scene_record(stage: Stage, unit: Unit) -> dict[str, Any]:
     """Everything the scene panel needs to know before the first picture."""
+    shown = list_shown(stage, find_grown_mask(stage))
     return {
         "id": stage.run.id,
         "name": Path(stage.run.name).name,
@@ -26,7 +28,8 @@ def scene_record(stage: Stage, unit: Unit) -> dict[str, Any]:
         "home": {"pose": pose_record(stage.home), "target": stage.middle.tolist()},
         "radius": stage.radius,
         "bounds": {"min": stage.bounds[0].tolist(), "max": stage.bounds[1].tolist()},
-        "shown": list_shown(stage, find_grown_mask(stage)),
+        "shown": shown,
+        "legends": make_legends(shown),
         "light": {"file": light_name(stage), "num": num_light(stage)},
         "unit": unit_record(stage, unit),
         "views": [

@@ -3,6 +3,7 @@
 import { ask, dataPath, make, onRun, runPath } from "./api.js";
 import { Controls } from "./controls.js";
 import { FrameRenderer, frameQuery } from "./frames.js";
+import { Legend } from "./legend.js";
 import { Overlay } from "./overlay.js";
 import { CropTool } from "./tool_crop.js";
 import { MeasureTool } from "./tool_measure.js";
@@ -10,9 +11,10 @@ import { PathTool } from "./tool_path.js";
 import { ViewsTool } from "./tool_views.js";
 import { address } from "./api.js";
 
-const SHOWN = { image: "colour", depth: "depth", normal: "normals", alpha: "opacity", blocks: "blocks", origin: "photographed / grown", before: "before growing" };
+const SHOWN = { image: "colour", depth: "depth", normal: "normals", alpha: "opacity", blocks: "blocks", contribution: "contribution", origin: "photographed / grown", before: "before growing" };
 const LIVE_MS = 2500;
 const REST_MS = 160;
+const MEASURING_MS = 700;
 
 export function mount(root, hooks = {}) {
   const panel = new ScenePanel(root, hooks);
@@ -48,9 +50,10 @@ class ScenePanel {
     this.lines = make("canvas", { className: "s3-lines" });
     this.hud = make("div", { className: "s3-hud" });
     this.empty = make("div", { className: "s3-empty" });
+    this.legend = new Legend();
     const help = "The scene. Drag to turn, shift and drag to move, wheel to come closer, double-click to look at a place. Keys: arrows turn; W, A, S, D, Q, E move; R goes home.";
     this.stage = make("div", { className: "s3-stage", tabIndex: 0, role: "application", "aria-label": help, title: "" },
-      this.canvas, this.image, this.photo, this.lines, this.hud, this.empty);
+      this.canvas, this.image, this.photo, this.lines, this.hud, this.legend.element, this.empty);
     this.stage.addEventListener("keydown", (event) => event.key === "r" && this.home());
     this.status = make("div", { className: "s3-status", role: "status", "aria-live": "polite" });
     this.side = make("aside", { className: "s3-side", "aria-label": "Tool" });
@@ -103,6 +106,8 @@ class ScenePanel {
     this.choice.replaceChildren(...info.shown.map((name) => make("option", { value: name, textContent: SHOWN[name] || name })));
     if (!info.shown.includes(this.shown)) this.shown = "image";
     this.choice.value = this.shown;
+    this.showLegend();
+    if (this.shown === "contribution" && this.measured !== info.key) this.measure();
     for (const tool of Object.values(this.tools)) tool.opened?.(info);
     this.describe();
   }
@@ -164,7 +169,8 @@ class ScenePanel {
   requestFrame(moving) {
     const [width, height] = this.size();
     const ratio = Math.min(window.devicePixelRatio || 1, 1.5);
-    const frame = { run: this.run, key: this.info.key, pose: this.controls.pose, view: this.view, shown: this.shown, width: width * ratio, height: height * ratio };
+    const shown = this.shown === "contribution" && this.measured !== this.info.key ? "image" : this.shown;
+    const frame = { run: this.run, key: this.info.key, pose: this.controls.pose, view: this.view, shown, width: width * ratio, height: height * ratio };
     this.frames.request({ ...frame, moving });
     clearTimeout(this.rest);
     // Wheel and keys have no end of their own: when nothing follows, the camera rests.
@@ -192,6 +198,7 @@ class ScenePanel {
     this.image.hidden = mode === "client";
     if (mode === "client") this.loadSplats();
     this.describe();
+    this.showLegend();
     this.moved(false);
   }
 
@@ -218,7 +225,32 @@ class ScenePanel {
   setShown(shown) {
     this.shown = shown;
     if (this.mode === "client") this.setMode("server");
-    this.moved(false);
+    this.showLegend();
+    if (shown === "contribution") this.measure();
+    else this.moved(false);
+  }
+
+  showLegend() {
+    this.legend.show(this.mode === "server" ? this.info?.legends[this.shown] : null);
+  }
+
+  // Contributions are measured once per scene; until then the picture stays what it was.
+  async measure() {
+    const { run } = this;
+    try {
+      const { done, total, problem, least, num_useless: useless } = await ask(runPath(run, "contribution"));
+      if (this.run !== run || this.shown !== "contribution") return;
+      if (problem) throw new Error(problem);
+      if (useless !== null) {
+        this.measured = this.info.key;
+        this.say(`${useless.toLocaleString("en")} of ${this.info.num_gaussians.toLocaleString("en")} Gaussians have no weight of ${least} in any of ${total} photographs; scene3d clean removes such.`);
+        return this.moved(false);
+      }
+      this.say(`Measuring what each Gaussian contributes: ${done} of ${total} photographs ...`);
+      setTimeout(() => this.measure(), MEASURING_MS);
+    } catch (error) {
+      this.say(error.message, true);
+    }
   }
 
   setTool(name) {

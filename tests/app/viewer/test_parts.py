@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from app.viewer.contribution import Contributions
 from app.viewer.forms import find_fields, read_form, values_of
 from app.viewer.frames import Painter, make_camera
 from app.viewer.job_progress import JobProgress
@@ -131,7 +132,7 @@ def test_what_grew_is_tinted_and_can_be_left_out(stage) -> None:
 
 
 def test_only_the_newest_request_of_a_client_is_drawn(stage) -> None:
-    painter = Painter()
+    painter = Painter(Contributions())
     camera = make_camera(FRONT, 32, 24)
     assert painter.paint(stage, camera, "image", client="a", number=5) is not None
     assert painter.paint(stage, camera, "image", client="a", number=4) is None

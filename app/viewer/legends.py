@@ -1,0 +1,65 @@
+"""Owns what the colours of an overlay mean: the tables they are painted with, and the legends that the page shows."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scene3d.video import colorize
+
+GROWN_TINT = (255, 140, 66)
+PHOTOGRAPHED_TINT = (88, 148, 214)
+NO_PHOTOGRAPH = (255, 45, 85)
+"""Of what no photograph shows."""
+
+FAINTEST_WEIGHT = 1e-3
+"""The darkest that a contribution can be told apart; 8-bit photographs know no smaller one."""
+
+NUM_STOPS = 9
+
+
+def contribution_colors(weights: Float[Tensor, "n"]) -> Float[Tensor, "n 3"]:
+    """Colours of largest blending weights on a logarithmic scale: dark is used well, bright hardly at all.
+
+    What hardly contributes must catch the eye before black, so that the scale runs the other way round than depth's.
+    """
+    scale = weights.clamp_min(FAINTEST_WEIGHT).log10()
+    colors = colorize(-scale[:, None], low=0.0, high=-math.log10(FAINTEST_WEIGHT))[:, 0]
+    return torch.where((weights < FAINTEST_WEIGHT)[:, None], _color(NO_PHOTOGRAPH), colors)
+
+
+def make_legends(shown: Sequence[str]) -> dict[str, Any]:
+    """The legend of each way to show a scene that has one."""
+    legends = {
+        "depth": _scale("Depth", ["far", "near"]),
+        "alpha": _scale("Opacity", ["0", "1"]),
+        "origin": _swatches("Where it comes from", [(PHOTOGRAPHED_TINT, "photographed"), (GROWN_TINT, "grown")]),
+        "contribution": {
+            **_scale("Largest weight in a photograph", ["1", "0.1", "0.01", "0.001"]),
+            "swatches": [{"color": _css(NO_PHOTOGRAPH), "text": "less, or in none"}],
+        },
+    }
+    return {name: legend for name, legend in legends.items() if name in shown}
+
+
+def _scale(title: str, ticks: Sequence[str]) -> dict[str, Any]:
+    """A bar from the dark to the bright end of the colour table, with texts spread evenly below it."""
+    table = colorize(torch.linspace(0, 1, NUM_STOPS)[:, None], low=0.0, high=1.0)[:, 0]
+    colors = [_css((color * 255).round().int().tolist()) for color in table]
+    return {"title": title, "colors": colors, "ticks": list(ticks), "swatches": []}
+
+
+def _swatches(title: str, entries: Sequence[tuple[tuple[int, int, int], str]]) -> dict[str, Any]:
+    swatches = [{"color": _css(color), "text": text} for color, text in entries]
+    return {"title": title, "colors": [], "ticks": [], "swatches": swatches}
+
+
+def _color(rgb: Sequence[int]) -> Float[Tensor, "3"]:
+    return torch.tensor(rgb, dtype=torch.float32) / 255
+
+
+def _css(rgb: Sequence[int]) -> str:
+    return f"rgb({', '.join(str(part) for part in rgb)})"
