@@ -16,7 +16,8 @@ from torch import Tensor
 
 from app.viewer.contribution import Contributions
 from app.viewer.grown import find_grown
-from app.viewer.shading import Shown, paint_blocks, paint_contribution, paint_origin, shade
+from app.viewer.seams import SeamSide, find_seams
+from app.viewer.shading import Shown, paint_blocks, paint_contribution, paint_origin, paint_seams, shade
 from app.viewer.stage import Stage
 from scene3d.cameras.camera import Camera
 from scene3d.errors import InputError
@@ -105,6 +106,8 @@ class Painter:
             return paint_blocks(stage)
         if shown == "contribution":
             return paint_contribution(stage.scene.gaussians, self._contributions.weights(stage))
+        if shown in ("seam_step", "seam_color"):
+            return _seams(stage, shown)
         return _by_origin(stage, shown)
 
     def _register(self, client: str, number: int) -> None:
@@ -181,6 +184,13 @@ def encode(values: Float[Tensor, "h w 3"], kind: str) -> bytes:
     else:
         Image.fromarray(pixels).save(stream, "JPEG", quality=JPEG_QUALITY)
     return stream.getvalue()
+
+
+def _seams(stage: Stage, side: SeamSide) -> Gaussians:
+    seams = find_seams(stage)
+    if not seams:
+        raise InputError("no seam has been measured in this scene", remedy="grow a cell")
+    return paint_seams(stage.scene.gaussians, seams, side)
 
 
 def _by_origin(stage: Stage, shown: Shown) -> Gaussians:

@@ -1,7 +1,7 @@
 """Owns what the colours of an overlay mean: the tables they are painted with, and the legends that the page shows."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,11 +31,18 @@ def contribution_colors(weights: Float[Tensor, "n"]) -> Float[Tensor, "n 3"]:
     return torch.where((weights < FAINTEST_WEIGHT)[:, None], _color(NO_PHOTOGRAPH), colors)
 
 
-def make_legends(shown: Sequence[str]) -> dict[str, Any]:
-    """The legend of each way to show a scene that has one."""
+def make_legends(shown: Sequence[str], ticks: Mapping[str, list[str]]) -> dict[str, Any]:
+    """The legend of each way to show a scene that has one.
+
+    Args:
+        shown: What the scene can show.
+        ticks: Of scales that depend on the scene.
+    """
     legends = {
         "depth": _scale("Depth", ["far", "near"]),
         "alpha": _scale("Opacity", ["0", "1"]),
+        "seam_step": _scale("Step of the surface at the seam", ticks.get("seam_step", [])),
+        "seam_color": _scale("Step of colours at the seam", ticks.get("seam_color", [])),
         "origin": _swatches("Where it comes from", [(PHOTOGRAPHED_TINT, "photographed"), (GROWN_TINT, "grown")]),
         "contribution": {
             **_scale("Largest weight in a photograph", ["1", "0.1", "0.01", "0.001"]),

@@ -9,6 +9,7 @@ from app.viewer.frames import find_grown_mask
 from app.viewer.legends import make_legends
 from app.viewer.light import light_name, num_light
 from app.viewer.scale import Unit
+from app.viewer.seams import find_seams, seam_ticks
 from app.viewer.shading import list_shown
 from app.viewer.stage import Stage, find_field_of_view_deg
 from scene3d.cameras.camera import Camera
@@ -17,7 +18,6 @@ from scene3d.geometry.rotations import quats_from_matrices
 
 def scene_record(stage: Stage, unit: Unit) -> dict[str, Any]:
     """Everything the scene panel needs to know before the first picture."""
-    shown = list_shown(stage, find_grown_mask(stage))
     return {
         "id": stage.run.id,
         "name": Path(stage.run.name).name,
@@ -28,8 +28,7 @@ def scene_record(stage: Stage, unit: Unit) -> dict[str, Any]:
         "home": {"pose": pose_record(stage.home), "target": stage.middle.tolist()},
         "radius": stage.radius,
         "bounds": {"min": stage.bounds[0].tolist(), "max": stage.bounds[1].tolist()},
-        "shown": shown,
-        "legends": make_legends(shown),
+        **shown_record(stage, unit),
         "light": {"file": light_name(stage), "num": num_light(stage)},
         "unit": unit_record(stage, unit),
         "views": [
@@ -43,6 +42,14 @@ def scene_record(stage: Stage, unit: Unit) -> dict[str, Any]:
             for index, view in enumerate(stage.views)
         ],
     }
+
+
+def shown_record(stage: Stage, unit: Unit) -> dict[str, Any]:
+    """The ways in which a scene can be shown, and what their colours mean."""
+    seams = find_seams(stage)
+    shown = list_shown(stage, find_grown_mask(stage), seams)
+    ticks = seam_ticks(seams, unit, stage.scene.world_from_capture.scale) if seams else {}
+    return {"shown": shown, "legends": make_legends(shown, ticks)}
 
 
 def pose_record(camera: Camera) -> dict[str, Any]:

@@ -1,6 +1,11 @@
-// Owns legends: what the colours of an overlay mean, as the server says it.
+// Owns what the ways to show a scene are called, and legends: what their colours mean, as the server says it.
 
 import { make } from "./api.js";
+
+export const SHOWN = {
+  image: "colour", depth: "depth", normal: "normals", alpha: "opacity", blocks: "blocks", contribution: "contribution",
+  origin: "photographed / grown", before: "before growing", seam_step: "seam: steps", seam_color: "seam: colours",
+};
 
 export class Legend {
   constructor() {

@@ -3,7 +3,7 @@
 import { ask, dataPath, make, onRun, runPath } from "./api.js";
 import { Controls } from "./controls.js";
 import { FrameRenderer, frameQuery } from "./frames.js";
-import { Legend } from "./legend.js";
+import { Legend, SHOWN } from "./legend.js";
 import { Overlay } from "./overlay.js";
 import { CropTool } from "./tool_crop.js";
 import { MeasureTool } from "./tool_measure.js";
@@ -11,7 +11,6 @@ import { PathTool } from "./tool_path.js";
 import { ViewsTool } from "./tool_views.js";
 import { address } from "./api.js";
 
-const SHOWN = { image: "colour", depth: "depth", normal: "normals", alpha: "opacity", blocks: "blocks", contribution: "contribution", origin: "photographed / grown", before: "before growing" };
 const LIVE_MS = 2500;
 const REST_MS = 160;
 const MEASURING_MS = 700;

@@ -35,7 +35,7 @@ def pose_from(azimuth: float) -> tuple[float, ...]:
 def stage(tmp_path: Path) -> Stage:
     """A closed sphere with Gaussians inside that nobody can see, and forty photographs around it."""
     sphere = make_sphere()
-    sphere.log_scales += 0.7  # no light comes through
+    sphere.log_scales.add_(0.7)  # no light comes through
     hidden = sphere.select(torch.arange(NUM_HIDDEN))
     hidden = replace(hidden, means=0.3 * hidden.means, log_scales=hidden.log_scales - 1.7)
     path = tmp_path / "sphere.ply"
@@ -134,7 +134,7 @@ def test_colours_run_with_the_logarithm_and_what_is_useless_is_drawn_solid(stage
     assert luma[:4] == sorted(luma[:4])
     red, green, blue = colors[4].tolist()
     assert red > 2 * max(green, blue)
-    legend = make_legends(["contribution"])["contribution"]
+    legend = make_legends(["contribution"], {})["contribution"]
     ends = [[round(255 * part) for part in color] for color in (colors[0].tolist(), colors[3].tolist())]
     assert [legend["colors"][0], legend["colors"][-1]] == [f"rgb({', '.join(map(str, end))})" for end in ends]
     gaussians = stage.scene.gaussians.select(torch.arange(2))
