@@ -42,13 +42,15 @@ def main() -> int:
 
 def photograph_scene(page: Page, run: str, *, dark: bool) -> None:
     """The scene, a photograph against its rendering, and a measured distance."""
-    page.wait_for_function("(run) => window.scene3d.panel.info?.id === run && window.scene3d.panel.drawn > 0", arg=run)
+    page.wait_for_function(
+        "(run) => window.scene3d.panel.info?.id === run && window.scene3d.panel.picture.drawn > 0", arg=run
+    )
     wait_for_pictures(page)
     save(page, "viewer_dark" if dark else "viewer_scene")
     if dark:
         return
     page.locator(".s3-thumb").nth(3).click()
-    page.wait_for_function("window.scene3d.panel.view === 3 && !window.scene3d.panel.frames.busy")
+    page.wait_for_function("window.scene3d.panel.view === 3 && !window.scene3d.panel.picture.frames.busy")
     wait_for_pictures(page)
     save(page, "viewer_compare")
     page.get_by_role("button", name="Home", exact=True).click()
@@ -59,7 +61,7 @@ def photograph_scene(page: Page, run: str, *, dark: bool) -> None:
         page.mouse.click(box["x"] + share * box["width"], box["y"] + 0.55 * box["height"])
         page.wait_for_function(f"window.scene3d.panel.tools.measure.points.length === {count}")
     page.get_by_label("What is shown").select_option("depth")
-    page.wait_for_function("window.scene3d.panel.last?.frame.shown === 'depth'")
+    page.wait_for_function("window.scene3d.panel.picture.last?.frame.shown === 'depth'")
     save(page, "viewer_measure")
 
 

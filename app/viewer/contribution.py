@@ -24,7 +24,7 @@ from scene3d.render import max_blending_weights
 MAX_VIEWS = 32
 """Photographs that are looked through; more would hardly find a Gaussian that these do not show."""
 
-MAX_KEPT = 4
+MAX_KEPT = 16
 """Scenes whose weights stay in memory."""
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse
 from app.viewer.job_progress import JobProgress
 from app.viewer.job_record import PAUSABLE_KINDS, RESUMABLE, RESUMABLE_KINDS, Job
 from app.viewer.jobs import Jobs
-from app.viewer.orders import find_plan_map
+from app.viewer.orders import find_plan_map, order_example
 from app.viewer.workspace import Workspace
 from scene3d.io.bounded_json import read_json_object
 
@@ -24,7 +24,7 @@ class JobViews:
 
     def __init__(self, jobs: Jobs, workspace: Workspace) -> None:
         self._jobs = jobs
-        self._workspace = workspace
+        self.workspace = workspace
         self._followed: OrderedDict[str, JobProgress] = OrderedDict()
 
     def list(self) -> list[dict[str, Any]]:
@@ -65,6 +65,10 @@ def make_router(jobs: Jobs, views: JobViews) -> APIRouter:
     @router.get("/scene3d-api/jobs")
     def list_jobs() -> dict[str, Any]:
         return {"jobs": views.list()}
+
+    @router.post("/scene3d-api/example")
+    def example() -> dict[str, Any]:
+        return views.describe(order_example(views.workspace, jobs))
 
     @router.post("/scene3d-api/jobs/{job_id}/{action}")
     def act(job_id: str, action: ACTIONS) -> dict[str, Any]:

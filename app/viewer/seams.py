@@ -19,8 +19,8 @@ from scene3d.video import colorize
 
 SeamSide = Literal["seam_step", "seam_color"]
 
-MAX_STEP_VOXELS = 1.0
-"""A step of a whole voxel takes the brightest colour: the generator's own grid is no finer."""
+MAX_STEP_VOXELS = 2.0
+"""A step of so much takes the brightest colour; below one voxel the generator itself knows no difference."""
 
 MAX_DELTA_E = 20.0
 """So does this difference of colours (CIE76); 2.3 is just noticed."""

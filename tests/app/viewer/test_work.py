@@ -76,7 +76,7 @@ def test_a_zip_with_poses_becomes_a_scene(page, site, archive):
     assert (site.root / "tiny run" / "merged" / "scene.ply").is_file()
     assert not any((site.services.workspace.private / "uploads").rglob("*.zip"))
     card.get_by_role("button", name="Show in Scene").click()
-    page.wait_for_function("window.scene3d.panel.info?.id === 'tiny run' && window.scene3d.panel.drawn > 0")
+    page.wait_for_function("window.scene3d.panel.info?.id === 'tiny run' && window.scene3d.panel.picture.drawn > 0")
     page.locator(".s3-thumb").first.click()
     page.wait_for_function("window.scene3d.panel.view === 0")
 
