@@ -12,7 +12,9 @@ from app.viewer.job_record import PAUSABLE_KINDS, RESUMABLE, RESUMABLE_KINDS, Jo
 from app.viewer.jobs import Jobs
 from app.viewer.orders import find_plan_map, order_example
 from app.viewer.workspace import Workspace
+from blocks.waiting import STATES
 from scene3d.io.bounded_json import read_json_object
+from scene3d.training.run_folder import RunFolder
 
 MAX_FOLLOWED = 12
 MAX_LISTED = 12
@@ -104,4 +106,5 @@ def _block_state(root: Path, block: dict[str, Any]) -> str:
     for name, state in (("block.json", "done"), ("failed.json", "failed"), ("checkpoints", "training")):
         if (folder / name).exists():
             return state
-    return "waiting"
+    # Blocks in turns have no checkpoints of their own.
+    return "training" if (RunFolder(root).turns / STATES / folder.name).is_dir() else "waiting"

@@ -18,6 +18,9 @@ NO_PHOTOGRAPH = (255, 45, 85)
 FAINTEST_WEIGHT = 1e-3
 """The darkest that a contribution can be told apart; 8-bit photographs know no smaller one."""
 
+SEAM_START = 0.25
+"""Share of the colour table that scales of seams leave out at the dark end."""
+
 NUM_STOPS = 9
 
 
@@ -41,8 +44,8 @@ def make_legends(shown: Sequence[str], ticks: Mapping[str, list[str]]) -> dict[s
     legends = {
         "depth": _scale("Depth", ["far", "near"]),
         "alpha": _scale("Opacity", ["0", "1"]),
-        "seam_step": _scale("Step of the surface at the seam", ticks.get("seam_step", [])),
-        "seam_color": _scale("Step of colours at the seam", ticks.get("seam_color", [])),
+        "seam_step": _scale("Step of the surface at the seam", ticks.get("seam_step", []), start=SEAM_START),
+        "seam_color": _scale("Step of colours at the seam", ticks.get("seam_color", []), start=SEAM_START),
         "origin": _swatches("Where it comes from", [(PHOTOGRAPHED_TINT, "photographed"), (GROWN_TINT, "grown")]),
         "contribution": {
             **_scale("Largest weight in a photograph", ["1", "0.1", "0.01", "0.001"]),
@@ -52,9 +55,15 @@ def make_legends(shown: Sequence[str], ticks: Mapping[str, list[str]]) -> dict[s
     return {name: legend for name, legend in legends.items() if name in shown}
 
 
-def _scale(title: str, ticks: Sequence[str]) -> dict[str, Any]:
-    """A bar from the dark to the bright end of the colour table, with texts spread evenly below it."""
-    table = colorize(torch.linspace(0, 1, NUM_STOPS)[:, None], low=0.0, high=1.0)[:, 0]
+def seam_scale(values: Float[Tensor, "n"], largest: float) -> Float[Tensor, "n 3"]:
+    """Colours of what is measured along a seam, so light that the seam shows on dark grey where nothing is wrong."""
+    low = -largest * SEAM_START / (1 - SEAM_START)
+    return colorize(values[:, None], low=low, high=largest)[:, 0]
+
+
+def _scale(title: str, ticks: Sequence[str], *, start: float = 0.0) -> dict[str, Any]:
+    """A bar from one place of the colour table to its bright end, with texts spread evenly below it."""
+    table = colorize(torch.linspace(start, 1, NUM_STOPS)[:, None], low=0.0, high=1.0)[:, 0]
     colors = [_css((color * 255).round().int().tolist()) for color in table]
     return {"title": title, "colors": colors, "ticks": list(ticks), "swatches": []}
 

@@ -9,13 +9,13 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from app.viewer.legends import seam_scale
 from app.viewer.scale import Unit
 from app.viewer.stage import Stage
 from blocks.extension_seam import PLACE_VOXELS, SeamPlaces, load_seam_places
 from scene3d.errors import Scene3dError
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.training.run_folder import RunFolder
-from scene3d.video import colorize
 
 SeamSide = Literal["seam_step", "seam_color"]
 
@@ -48,7 +48,7 @@ def find_seams(stage: Stage) -> tuple[SeamPlaces, ...]:
     return tuple(found)
 
 
-def seam_ticks(seams: Sequence[SeamPlaces], unit: Unit, world_per_capture: float) -> dict[SeamSide, list[str]]:
+def seam_ticks(seams: Sequence[SeamPlaces], unit: Unit, world_per_capture: float) -> dict[str, list[str]]:
     """What stands below the scales of both sides."""
     largest = _max_step(seams) * unit.per_capture / world_per_capture
     return {
@@ -73,7 +73,7 @@ def seam_colors(
         near = torch.from_numpy(np.isfinite(gaps))
         found = torch.from_numpy(values[told][rows[np.isfinite(gaps)]]).float()
         high = _max_step(seams) if side == "seam_step" else MAX_DELTA_E
-        colors[near] = colorize(found[:, None], low=0.0, high=high)[:, 0]
+        colors[near] = seam_scale(found, high)
         on_seam[near] = 1.0
     return colors, on_seam
 

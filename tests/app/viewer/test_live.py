@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from app.viewer.job_record import Job
+from app.viewer.jobs_api import find_blocks
 from app.viewer.live import find_live_key, open_live_scene
 from blocks.team import Alone
 from blocks.turns import train_in_turns
@@ -88,12 +90,15 @@ def test_blocks_in_turns_are_shown_after_each_round(tmp_path_factory: pytest.Tem
     with pytest.raises(Stop):
         train_in_turns(job, Alone(), reporter=StopsAt(30))
     first_key = find_live_key(job.run.root)
+    work = Job(id="a", kind="reconstruct", title="hamlet", words=(), run_root=str(job.run.root))
+    assert [block["state"] for block in find_blocks(work)] == ["training"] * 3
     first, iteration = open_live_scene(job.run.root)
     assert 0 < iteration < SETTINGS.iterations
     owners = job.plan.owners(first.gaussians.means.double().numpy())
     assert set(owners.tolist()) == {0, 1, 2}
     train_in_turns(job, Alone())
     assert find_live_key(job.run.root) != first_key
+    assert [block["state"] for block in find_blocks(work)] == ["done"] * 3
     last, iteration = open_live_scene(job.run.root)
     assert iteration == SETTINGS.iterations
     # The last snapshot stands for the very blocks that were kept at the end.

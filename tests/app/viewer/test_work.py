@@ -1,12 +1,15 @@
 """From photographs to a scene in a real browser, and what a page remembers when it is opened anew."""
 
+import re
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from scene3d.data.reading import read_capture
 from tests.app.viewer.browsers import browser, open_page
 from tests.app.viewer.sites import PAGE_MARKS, open_site
+from tests.helpers import shared_data
 from tests.synthetic_captures import tiny_capture
 
 __all__ = ["browser", "tiny_capture"]
@@ -79,6 +82,10 @@ def test_a_zip_with_poses_becomes_a_scene(page, site, archive):
     page.wait_for_function("window.scene3d.panel.info?.id === 'tiny run' && window.scene3d.panel.picture.drawn > 0")
     page.locator(".s3-thumb").first.click()
     page.wait_for_function("window.scene3d.panel.view === 0")
+    page.get_by_label("What is shown").select_option("contribution")
+    page.wait_for_function("window.scene3d.panel.picture.last.frame.shown === 'contribution'")
+    page.locator(".s3-stage .s3-legend").get_by_text("Largest weight in a photograph").wait_for()
+    assert re.search(r"\d+ of [\d,]+ Gaussians", page.locator(".s3-scene .s3-status").inner_text())
 
 
 def test_a_job_outlives_the_page_and_can_be_paused_and_resumed(page, site, capture):
@@ -109,3 +116,35 @@ def test_a_name_that_leads_elsewhere_is_refused_on_the_page(page, site, capture)
     page.locator("#s3-said [role=alert]").wait_for()
     assert "cannot be used" in page.locator("#s3-said").inner_text()
     assert not (site.root.parent / "elsewhere").exists()
+
+
+def test_photographs_without_poses_become_a_capture_with_them(page, site):
+    photos = sorted(shared_data("sceaux").glob("images/*"))
+    open_tab(page, "Capture")
+    page.locator("#s3-capture-name input, #s3-capture-name textarea").first.fill("castle")
+    page.locator("#s3-capture-files input[type=file]").set_input_files([str(path) for path in photos])
+    page.get_by_text(photos[-1].name).first.wait_for()
+    page.locator("#s3-capture-add").click()
+    page.locator("#s3-verdict").get_by_text(f"{len(photos)} photographs and no poses yet").wait_for()
+    page.get_by_text("How poses are found").click()
+    page.get_by_label("feature image size", exact=False).fill("800")
+    page.locator("#s3-capture-poses").click()
+    card = job_card(page, "Find poses of castle")
+    card.locator(".s3-state:is([data-state=done], [data-state=failed])").wait_for()
+    job = next(job for job in site.services.jobs.list() if job.kind == "prepare")
+    assert job.state == "done", site.services.jobs.log_tail(job.id)
+    entry = site.services.workspace.find_capture("captures~castle-posed")
+    assert entry.has_poses
+    assert len(read_capture(entry.root).views) == len(photos)
+
+
+def test_whoever_comes_first_makes_the_example_and_sees_it(browser, tmp_path):
+    with open_site(tmp_path / "empty") as site:
+        page = open_page(browser, site.url)
+        page.get_by_role("button", name="Make the example").click()
+        job_card(page, "Example town").locator(".s3-state[data-state=done]").wait_for()
+        page.wait_for_function(
+            "window.scene3d.panel.info?.id === 'example~run' && window.scene3d.panel.picture.drawn > 0"
+        )
+        assert page.errors == []
+        page.context.close()
