@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def photograph_scene(page: Page, run: str, *, dark: bool) -> None:
-    """The scene, a photograph against its rendering, and a measured distance."""
+    """The scene, a photograph against its rendering, a measured distance, and contributions."""
     page.wait_for_function(
         "(run) => window.scene3d.panel.info?.id === run && window.scene3d.panel.picture.drawn > 0", arg=run
     )
@@ -63,6 +63,9 @@ def photograph_scene(page: Page, run: str, *, dark: bool) -> None:
     page.get_by_label("What is shown").select_option("depth")
     page.wait_for_function("window.scene3d.panel.picture.last?.frame.shown === 'depth'")
     save(page, "viewer_measure")
+    page.get_by_label("What is shown").select_option("contribution")
+    page.wait_for_function("window.scene3d.panel.picture.last?.frame.shown === 'contribution'")
+    save(page, "viewer_contribution")
 
 
 def photograph_others(page: Page) -> None:
@@ -72,6 +75,9 @@ def photograph_others(page: Page) -> None:
     page.locator("#s3-verdict .s3-findings").wait_for()
     save(page, "viewer_capture")
     page.get_by_role("tab", name="Reconstruct", exact=True).click()
+    page.get_by_label("Blocks", exact=False).first.fill("4")
+    page.locator("#s3-plan").click()
+    page.locator("#s3-plan-map").get_by_text("dashed what each looks past").wait_for()
     page.locator("#s3-plan-map img").wait_for()
     wait_for_pictures(page)
     save(page, "viewer_reconstruct")
@@ -82,10 +88,22 @@ def photograph_others(page: Page) -> None:
         page.locator(f'[data-cell="{name}"]').dispatch_event("click")
     page.wait_for_function("window.scene3d.extend.pictured")
     save(page, "viewer_extend")
+    photograph_seam(page)
     page.get_by_role("tab", name="Evaluate & export", exact=True).click()
     page.locator(".s3-worst img").first.wait_for()
     wait_for_pictures(page)
     save(page, "viewer_evaluate")
+
+
+def photograph_seam(page: Page) -> None:
+    """The map of steps along the seam, where something has grown."""
+    if not page.evaluate("window.scene3d.extend.info.shown.includes('seam_step')"):
+        print("nothing has grown in this run: viewer_seam.jpg stays what it was")
+        return
+    page.get_by_role("button", name="Clear", exact=True).locator("visible=true").click()
+    page.get_by_label("What the map shows").select_option("seam_step")
+    page.wait_for_function("window.scene3d.extend.pictured.includes('shown=seam_step')")
+    save(page, "viewer_seam")
 
 
 def wait_for_pictures(page: Page) -> None:

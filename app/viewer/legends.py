@@ -16,7 +16,7 @@ NO_PHOTOGRAPH = (255, 45, 85)
 """Of what no photograph shows."""
 
 FAINTEST_WEIGHT = 1e-3
-"""The darkest that a contribution can be told apart; 8-bit photographs know no smaller one."""
+"""The smallest contribution that is told apart; no 8-bit photograph shows one so small."""
 
 SEAM_START = 0.25
 """Share of the colour table that scales of seams leave out at the dark end."""

@@ -59,11 +59,28 @@ def job_card(page, title):
     return page.locator(".s3-job").filter(has=page.get_by_role("heading", name=title, exact=True))
 
 
+def wait_until_done(page, site, title):
+    """The card of a job, once it has ended well."""
+    card = job_card(page, title)
+    try:
+        card.locator(".s3-state:is([data-state=done], [data-state=failed], [data-state=killed])").wait_for()
+    finally:
+        job = next((job for job in site.services.jobs.list() if job.title == title), None)
+        assert job is not None, f"{title} was never started"
+        assert job.state == "done", site.services.jobs.log_tail(job.id)
+    return card
+
+
 def start_run(page, name, iterations):
     open_tab(page, "Reconstruct")
     page.locator("#s3-run-name input, #s3-run-name textarea").first.fill(name)
-    page.get_by_label("iterations", exact=False).first.fill(str(iterations))
+    field = page.get_by_label("iterations", exact=False).first
+    page.wait_for_function("(field) => field.value === '7000'", arg=field.element_handle())  # the form is filled in
+    field.fill(str(iterations))
+    field.press("Tab")
     page.locator("#s3-start").click()
+    page.locator("#s3-said").get_by_text(f"Reconstruct {name}").or_(page.locator("#s3-said [role=alert]")).wait_for()
+    assert field.input_value() == str(iterations)
 
 
 def test_a_zip_with_poses_becomes_a_scene(page, site, archive):
@@ -74,8 +91,7 @@ def test_a_zip_with_poses_becomes_a_scene(page, site, archive):
     page.locator("#s3-capture-add").click()
     page.locator("#s3-verdict").get_by_text("12 photographs").wait_for()
     start_run(page, "tiny run", 60)
-    card = job_card(page, "Reconstruct tiny run")
-    card.locator(".s3-state[data-state=done]").wait_for()
+    card = wait_until_done(page, site, "Reconstruct tiny run")
     assert (site.root / "tiny run" / "merged" / "scene.ply").is_file()
     assert not any((site.services.workspace.private / "uploads").rglob("*.zip"))
     card.get_by_role("button", name="Show in Scene").click()
@@ -129,10 +145,7 @@ def test_photographs_without_poses_become_a_capture_with_them(page, site):
     page.get_by_text("How poses are found").click()
     page.get_by_label("feature image size", exact=False).fill("800")
     page.locator("#s3-capture-poses").click()
-    card = job_card(page, "Find poses of castle")
-    card.locator(".s3-state:is([data-state=done], [data-state=failed])").wait_for()
-    job = next(job for job in site.services.jobs.list() if job.kind == "prepare")
-    assert job.state == "done", site.services.jobs.log_tail(job.id)
+    wait_until_done(page, site, "Find poses of castle")
     entry = site.services.workspace.find_capture("captures~castle-posed")
     assert entry.has_poses
     assert len(read_capture(entry.root).views) == len(photos)
@@ -142,7 +155,7 @@ def test_whoever_comes_first_makes_the_example_and_sees_it(browser, tmp_path):
     with open_site(tmp_path / "empty") as site:
         page = open_page(browser, site.url)
         page.get_by_role("button", name="Make the example").click()
-        job_card(page, "Example town").locator(".s3-state[data-state=done]").wait_for()
+        wait_until_done(page, site, "Example town")
         page.wait_for_function(
             "window.scene3d.panel.info?.id === 'example~run' && window.scene3d.panel.picture.drawn > 0"
         )
