@@ -70,6 +70,16 @@ def test_a_form_holds_the_settings_and_gives_them_back() -> None:
     assert "depth_prior.folder" not in by_path  # a page may not name paths
 
 
+def test_labels_of_a_form_are_words_for_people() -> None:
+    labels = {each.path[-1]: each.label for each in find_fields(RunSettings())}
+    assert [labels[name] for name in ("iterations", "memory_gb", "sh_degree", "means_lr")] == [
+        "Iterations",
+        "Memory (GB)",
+        "SH degree",
+        "Means step size",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("iterations", 0), ("blocks", "many"), ("iterations", None), ("image_scale", 2)]
 )
