@@ -29,6 +29,7 @@ def site(tmp_path_factory):
 @pytest.fixture
 def page(browser, site):
     page = open_page(browser, site.url)
+    page.wait_for_function("window.scene3d?.jobs")  # before that, what is typed or uploaded may be lost
     yield page
     page.context.close()
 
@@ -108,7 +109,6 @@ def test_a_zip_with_poses_becomes_a_scene(page, site, archive):
 
 
 def test_a_job_outlives_the_page_and_can_be_paused_and_resumed(page, site, capture):
-    page.wait_for_function("window.scene3d?.jobs")
     open_tab(page, "Reconstruct")
     page.locator("#s3-reconstruct-capture input").first.wait_for()
     start_run(page, "long run", 500_000)
