@@ -6,18 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from scene3d.data.reading import read_capture
 from tests.app.viewer.browsers import browser, open_page
 from tests.app.viewer.sites import PAGE_MARKS, open_site
-from tests.helpers import shared_data
 from tests.synthetic_captures import tiny_capture
 
 __all__ = ["browser", "tiny_capture"]
 
 pytestmark = PAGE_MARKS
-
-NUM_PHOTOS = 6
-"""Enough to find poses from; with all eleven there are nearly four times as many pairs to match."""
 
 
 @pytest.fixture(scope="module")
@@ -135,23 +130,6 @@ def test_a_name_that_leads_elsewhere_is_refused_on_the_page(page, site, capture)
     page.locator("#s3-said [role=alert]").wait_for()
     assert "cannot be used" in page.locator("#s3-said").inner_text()
     assert not (site.root.parent / "elsewhere").exists()
-
-
-def test_photographs_without_poses_become_a_capture_with_them(page, site):
-    photos = sorted(shared_data("sceaux").glob("images/*"))[:NUM_PHOTOS]
-    open_tab(page, "Capture")
-    page.locator("#s3-capture-name input, #s3-capture-name textarea").first.fill("castle")
-    page.locator("#s3-capture-files input[type=file]").set_input_files([str(path) for path in photos])
-    page.get_by_text(photos[-1].name).first.wait_for()
-    page.locator("#s3-capture-add").click()
-    page.locator("#s3-verdict").get_by_text(f"{len(photos)} photographs and no poses yet").wait_for()
-    page.get_by_text("How poses are found").click()
-    page.get_by_label("feature image size", exact=False).fill("800")
-    page.locator("#s3-capture-poses").click()
-    wait_until_done(page, site, "Find poses of castle")
-    entry = site.services.workspace.find_capture("captures~castle-posed")
-    assert entry.has_poses
-    assert len(read_capture(entry.root).views) == len(photos)
 
 
 def test_whoever_comes_first_makes_the_example_and_sees_it(browser, tmp_path):
