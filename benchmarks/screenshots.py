@@ -41,14 +41,16 @@ def main() -> int:
 
 
 def photograph_scene(page: Page, run: str, *, dark: bool) -> None:
-    """The scene, a photograph against its rendering, and a measured distance."""
-    page.wait_for_function("(run) => window.scene3d.panel.info?.id === run && window.scene3d.panel.drawn > 0", arg=run)
+    """The scene, a photograph against its rendering, a measured distance, and contributions."""
+    page.wait_for_function(
+        "(run) => window.scene3d.panel.info?.id === run && window.scene3d.panel.picture.drawn > 0", arg=run
+    )
     wait_for_pictures(page)
     save(page, "viewer_dark" if dark else "viewer_scene")
     if dark:
         return
     page.locator(".s3-thumb").nth(3).click()
-    page.wait_for_function("window.scene3d.panel.view === 3 && !window.scene3d.panel.frames.busy")
+    page.wait_for_function("window.scene3d.panel.view === 3 && !window.scene3d.panel.picture.frames.busy")
     wait_for_pictures(page)
     save(page, "viewer_compare")
     page.get_by_role("button", name="Home", exact=True).click()
@@ -59,8 +61,11 @@ def photograph_scene(page: Page, run: str, *, dark: bool) -> None:
         page.mouse.click(box["x"] + share * box["width"], box["y"] + 0.55 * box["height"])
         page.wait_for_function(f"window.scene3d.panel.tools.measure.points.length === {count}")
     page.get_by_label("What is shown").select_option("depth")
-    page.wait_for_function("window.scene3d.panel.last?.frame.shown === 'depth'")
+    page.wait_for_function("window.scene3d.panel.picture.last?.frame.shown === 'depth'")
     save(page, "viewer_measure")
+    page.get_by_label("What is shown").select_option("contribution")
+    page.wait_for_function("window.scene3d.panel.picture.last?.frame.shown === 'contribution'")
+    save(page, "viewer_contribution")
 
 
 def photograph_others(page: Page) -> None:
@@ -70,6 +75,9 @@ def photograph_others(page: Page) -> None:
     page.locator("#s3-verdict .s3-findings").wait_for()
     save(page, "viewer_capture")
     page.get_by_role("tab", name="Reconstruct", exact=True).click()
+    page.get_by_label("Blocks", exact=False).first.fill("4")
+    page.locator("#s3-plan").click()
+    page.locator("#s3-plan-map").get_by_text("dashed what each looks past").wait_for()
     page.locator("#s3-plan-map img").wait_for()
     wait_for_pictures(page)
     save(page, "viewer_reconstruct")
@@ -80,10 +88,22 @@ def photograph_others(page: Page) -> None:
         page.locator(f'[data-cell="{name}"]').dispatch_event("click")
     page.wait_for_function("window.scene3d.extend.pictured")
     save(page, "viewer_extend")
+    photograph_seam(page)
     page.get_by_role("tab", name="Evaluate & export", exact=True).click()
     page.locator(".s3-worst img").first.wait_for()
     wait_for_pictures(page)
     save(page, "viewer_evaluate")
+
+
+def photograph_seam(page: Page) -> None:
+    """The map of steps along the seam, where something has grown."""
+    if not page.evaluate("window.scene3d.extend.info.shown.includes('seam_step')"):
+        print("nothing has grown in this run: viewer_seam.jpg stays what it was")
+        return
+    page.get_by_role("button", name="Clear", exact=True).locator("visible=true").click()
+    page.get_by_label("What the map shows").select_option("seam_step")
+    page.wait_for_function("window.scene3d.extend.pictured.includes('shown=seam_step')")
+    save(page, "viewer_seam")
 
 
 def wait_for_pictures(page: Page) -> None:

@@ -105,15 +105,15 @@ def measure_browser(site: Site) -> dict[str, Any]:
             page.set_default_timeout(IN_BROWSER_S)
             start_s = time.perf_counter()
             page.goto(site.url, wait_until="domcontentloaded")
-            page.wait_for_function("window.scene3d?.panel?.drawn > 0")
+            page.wait_for_function("window.scene3d?.panel?.picture?.drawn > 0")
             first_s = time.perf_counter() - start_s
             start_s = time.perf_counter()
             page.get_by_role("button", name="Browser", exact=True).click()
-            page.wait_for_function("window.scene3d.panel.loaded")
+            page.wait_for_function("window.scene3d.panel.picture.loaded")
             loaded_s = time.perf_counter() - start_s
-            page.wait_for_function("window.scene3d.panel.splats.frames > 1")
+            page.wait_for_function("window.scene3d.panel.picture.splats.frames > 1")
             shown_s = time.perf_counter() - start_s
-            splats = page.evaluate("window.scene3d.panel.splats.mesh.packedSplats?.numSplats ?? 0")
+            splats = page.evaluate("window.scene3d.panel.picture.splats.mesh.packedSplats?.numSplats ?? 0")
         finally:
             browser.close()
     return {

@@ -12,10 +12,11 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 
 from blocks.extension_border import Canvas, fuse_border, make_canvas, make_terrain, paste
-from blocks.extension_figures import measure_coverage, measure_seam
+from blocks.extension_coverage import measure_coverage
 from blocks.extension_gaussians import NewGaussians, make_new_gaussians
 from blocks.extension_grid import ExtensionGrid, choose_cells, find_grid, make_grid
 from blocks.extension_pictures import draw_pictures
+from blocks.extension_seam import find_seam_places, measure_seam, save_seam_places
 from blocks.extension_settings import ExtendSettings, GridCell
 from blocks.extension_store import (
     ExtensionRecord,
@@ -193,6 +194,8 @@ def _put_in(
     folder = extension_folder(run, extension_id)
     make_folder(folder)
     save_territory(folder, growth.filled, growth.known)
+    places = find_seam_places(growth.known, growth.filled, new.color_pairs, canvas)
+    facts["seam"]["places_sha256"] = save_seam_places(folder, places)
     draw_pictures(folder, canvas, before, after, growth.cameras)
     facts["seconds"] = time.monotonic() - began_s
     record = save_extension(run, extension_id, new.gaussians, facts, scene)

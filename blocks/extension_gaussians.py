@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
 from blocks.extension_border import Canvas
-from blocks.extension_figures import ColorPairs
+from blocks.extension_seam import ColorPairs
 from blocks.extension_settings import ExtendSettings
 from blocks.old_views import keep_photographs
 from scene3d.cameras.camera import Camera
@@ -102,7 +102,7 @@ def make_new_gaussians(
     facts = {
         "spacing": spacing,
         "color_map": matrix.tolist(),
-        "num_color_pairs": len(color_pairs[0]),
+        "num_color_pairs": len(color_pairs.new),
         "num_samples": len(gaussians),
         "num_in_photographs": int((~kept).sum()),
         "keep": settings.keep,
@@ -144,22 +144,23 @@ def match_colors(
         voxel_size: World units.
 
     Returns:
-        The map, and the colours of the pairs, the new ones mapped already.
+        The map, and the pairs, the new colours mapped already.
     """
-    identity, nothing = np.eye(3, 4), np.zeros((0, 3))
+    identity = np.eye(3, 4)
     new, old = np.flatnonzero(share < 0.5), np.flatnonzero(share >= 0.5)
     if mesh.colors is None or len(new) == 0 or len(old) == 0:
-        return identity, (nothing, nothing)
+        return identity, ColorPairs.none()
     reach = MATCH_REACH_VOXELS * voxel_size
     gaps, rows = cKDTree(mesh.vertices[old]).query(mesh.vertices[new], distance_upper_bound=reach)
     paired = np.isfinite(gaps)
     source, target = mesh.colors[new[paired]], mesh.colors[old[rows[paired]]]
+    pairs = ColorPairs(source, target, mesh.vertices[new[paired]])
     if len(source) < MIN_PAIRS:
-        return identity, (source, target)
+        return identity, pairs
     terms = np.concatenate([source, np.ones((len(source), 1))], axis=1)
     ridge = MATCH_RIDGE * len(source) * np.diag([1.0, 1.0, 1.0, 0.1])
     matrix = np.linalg.solve(terms.T @ terms + ridge, terms.T @ target + ridge @ identity.T).T
-    return matrix, (apply_color_map(matrix, source), target)
+    return matrix, pairs._replace(new=apply_color_map(matrix, source))
 
 
 def apply_color_map(matrix: Float[np.ndarray, "3 4"], colors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:

@@ -16,7 +16,7 @@ from blocks.team import Team, own_lanes
 from blocks.turn_job import TurnsJob
 from blocks.turn_plan import RoundPlan, count_rounds, count_steps, expect_totals, plan_round, share_round
 from blocks.turn_seats import Seats
-from blocks.waiting import BlockState, Snapshot, load_snapshot, save_snapshot
+from blocks.waiting import SNAPSHOTS, STATES, BlockState, Snapshot, load_snapshot, save_snapshot
 from blocks.weighting import block_weights
 from scene3d.errors import Diverged
 from scene3d.events import Quiet, Reporter
@@ -58,7 +58,7 @@ def train_in_turns(job: TurnsJob, team: Team, *, reporter: Reporter | None = Non
 
 def forget_turns(run: RunFolder) -> None:
     """Delete what only an interrupted run needs."""
-    shutil.rmtree(run.root / "turns", ignore_errors=True)
+    shutil.rmtree(run.turns, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +90,8 @@ class _Turns:
         decoder = make_shared_decoder(job.settings, steps=max(1, steps), device=self._device)
         assert decoder is not None, "turns train anchors"
         self._decoder = decoder
-        self._folder = job.run.root / "turns"
-        self.seats = Seats(job, decoder, self._folder / "blocks", reporter)
+        self._rounds = job.run.turns / SNAPSHOTS
+        self.seats = Seats(job, decoder, job.run.turns / STATES, reporter)
         self._round = 0
         self._num_turns = 0
 
@@ -112,7 +112,7 @@ class _Turns:
         return failures
 
     def _resume(self) -> None:
-        snapshot = load_snapshot(self._folder / "rounds", self._job.identity)
+        snapshot = load_snapshot(self._rounds, self._job.identity)
         if snapshot is None:
             return
         indices = {block.block_id: index for index, block in enumerate(self._job.plan.blocks)}
@@ -180,7 +180,7 @@ class _Turns:
             blocks={self._job.block_id(index): state for index, state in states.items()},
             shared=self._decoder.capture(),
         )
-        save_snapshot(self._folder / "rounds", snapshot, self._job.identity)
+        save_snapshot(self._rounds, snapshot, self._job.identity)
         self.seats.forget_rounds()
 
     def _finish(self) -> None:

@@ -20,6 +20,9 @@ from scene3d.io.checkpoint import load_checkpoint, save_checkpoint
 from scene3d.io.tensors import read_tensors, write_tensors
 from scene3d.training.hooks import TrainingState
 
+SNAPSHOTS, STATES = "rounds", "blocks"
+"""Folders of a run's turns: what is shared after each round, and what each block is then."""
+
 KEPT_ROUNDS = 2
 """Snapshots on disk, and states of each block."""
 
@@ -150,11 +153,20 @@ class WaitingRoom:
         self._reader.shutdown(wait=True, cancel_futures=True)
 
     def _read(self, block_id: str, state: BlockState) -> dict[str, Tensor]:
-        assert state.sha256 is not None, "a block that never began has no file"
-        return read_tensors(self._path(block_id, state.round), expected_sha256=state.sha256)
+        return read_block_tensors(self._folder, block_id, state)
 
     def _path(self, block_id: str, number: int) -> Path:
-        return self._folder / block_id / f"round_{number:05d}.safetensors"
+        return _path_of(self._folder, block_id, number)
+
+
+def read_block_tensors(folder: Path, block_id: str, state: BlockState) -> dict[str, Tensor]:
+    """The tensors of a block that has begun, as it was put last.
+
+    Raises:
+        InputError: Its file is missing or damaged.
+    """
+    assert state.sha256 is not None, "a block that never began has no file"
+    return read_tensors(_path_of(folder, block_id, state.round), expected_sha256=state.sha256)
 
 
 def save_snapshot(folder: Path, snapshot: Snapshot, identity: str) -> None:
@@ -174,8 +186,12 @@ def save_snapshot(folder: Path, snapshot: Snapshot, identity: str) -> None:
     save_checkpoint(folder, snapshot.shared, record, keep=KEPT_ROUNDS)
 
 
-def load_snapshot(folder: Path, identity: str) -> Snapshot | None:
+def load_snapshot(folder: Path, identity: str | None) -> Snapshot | None:
     """The last snapshot that is whole; None where there never was one.
+
+    Args:
+        folder: Of the snapshots.
+        identity: As it was saved with; None for one that is only looked at.
 
     Raises:
         InputError: It belongs to other settings, another plan or another capture, or none can be used.
@@ -184,7 +200,7 @@ def load_snapshot(folder: Path, identity: str) -> Snapshot | None:
     if checkpoint is None:
         return None
     record = checkpoint.record
-    if record.get("identity") != identity:
+    if identity is not None and record.get("identity") != identity:
         raise InputError(
             "the blocks were trained with other settings, another plan or another capture",
             where=folder,
@@ -192,3 +208,7 @@ def load_snapshot(folder: Path, identity: str) -> Snapshot | None:
         )
     blocks = {block_id: BlockState.from_record(each) for block_id, each in record["blocks"].items()}
     return Snapshot(round=int(record["round"]), turns=int(record["turns"]), blocks=blocks, shared=checkpoint.tensors)
+
+
+def _path_of(folder: Path, block_id: str, number: int) -> Path:
+    return folder / block_id / f"round_{number:05d}.safetensors"

@@ -43,4 +43,6 @@ def summarise(report: Mapping[str, Any]) -> str:
     placed = f"{report['num_registered']} of {report['num_photos']} photographs placed"
     error = f"mean reprojection error {report['mean_reprojection_error_px']:.2f} px"
     georeference = "in metres from GPS" if report["georeference"] else "scale arbitrary"
-    return f"{placed}, {report['num_points']:,} points, {error}, {georeference}, {report['seconds']:.0f} s"
+    return (
+        f"{placed}, {report['num_points']:,} points, {error}, {georeference}, {sum(report['seconds'].values()):.0f} s"
+    )

@@ -66,7 +66,7 @@ def run(command: View, reporter: Reporter) -> int:
             print(describe(command, listening.getsockname()[1]), flush=True)
             make_server(app).run(sockets=[listening])
     finally:
-        services.jobs.close()
+        services.close()
     return ExitCode.DONE
 
 

@@ -9,6 +9,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from app.viewer.jobs import Jobs
+from app.viewer.records import find_capture_folder, shown_record
+from app.viewer.scale import read_unit
 from app.viewer.stage import Stage, Stages
 from app.viewer.workspace import Workspace
 from blocks.extension_grid import ExtensionGrid, find_grid
@@ -77,7 +79,8 @@ def make_router(workspace: Workspace, stages: Stages, jobs: Jobs) -> APIRouter:
     @router.get("/scene3d-api/runs/{run_id}/extension")
     def describe(run_id: str) -> dict[str, Any]:
         stage = _finished(stages.get(workspace.find_run(run_id)))
-        return map_record(stage, maps.get(stage))
+        unit = read_unit(workspace, stage.run, find_capture_folder(stage))
+        return {**map_record(stage, maps.get(stage)), **shown_record(stage, unit)}
 
     @router.post("/scene3d-api/runs/{run_id}/extension/grow")
     def grow(run_id: str, wish: Wish) -> dict[str, Any]:

@@ -15,6 +15,8 @@ import gradio as gr
 from scene3d.config import load_settings, settings_to_record
 from scene3d.errors import SettingsError
 
+UNITS = {"gb": "GB", "px": "px", "m": "m", "s": "s", "db": "dB", "deg": "°"}
+
 FieldKind = Literal["bool", "int", "float", "choice", "text"]
 
 
@@ -34,8 +36,11 @@ class FormField:
 
     @property
     def label(self) -> str:
-        """As a person reads it."""
-        return self.path[-1].replace("_", " ")
+        """As a person reads it: a unit at the end of the name stands in brackets."""
+        *words, last = self.path[-1].split("_")
+        if words and last in UNITS:
+            return f"{' '.join(words).capitalize()} ({UNITS[last]})"
+        return " ".join((*words, last)).capitalize().replace(" lr", " step size").replace("Sh ", "SH ")
 
 
 def find_fields(settings: Any, prefix: tuple[str, ...] = ()) -> list[FormField]:

@@ -14,8 +14,10 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from app.viewer.contribution import Contributions
 from app.viewer.grown import find_grown
-from app.viewer.shading import Shown, paint_blocks, paint_origin, shade
+from app.viewer.seams import SeamSide, find_seams
+from app.viewer.shading import Shown, paint_blocks, paint_contribution, paint_origin, paint_seams, shade
 from app.viewer.stage import Stage
 from scene3d.cameras.camera import Camera
 from scene3d.errors import InputError
@@ -44,7 +46,8 @@ class Picture:
 class Painter:
     """Renders for all clients, one picture at a time; of each client only the newest request counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, contributions: Contributions) -> None:
+        self._contributions = contributions
         self._render_lock = Lock()
         self._state_lock = Lock()
         self._newest: OrderedDict[str, int] = OrderedDict()
@@ -88,15 +91,24 @@ class Painter:
         return (camera.world_from_cam @ [*(ray * depth), 1.0])[:3]
 
     def _gaussians(self, stage: Stage, shown: Shown) -> Gaussians:
-        if shown not in ("blocks", "origin", "before"):
+        if shown in ("image", "depth", "normal", "alpha"):
             return stage.scene.gaussians
         name = (f"{stage.run.id}/{stage.key}", shown)
         if name not in self._painted:
-            self._painted[name] = paint_blocks(stage) if shown == "blocks" else _by_origin(stage, shown)
+            self._painted[name] = self._paint_gaussians(stage, shown)
         self._painted.move_to_end(name)
         while len(self._painted) > MAX_PAINTED:
             self._painted.popitem(last=False)
         return self._painted[name]
+
+    def _paint_gaussians(self, stage: Stage, shown: Shown) -> Gaussians:
+        if shown == "blocks":
+            return paint_blocks(stage)
+        if shown == "contribution":
+            return paint_contribution(stage.scene.gaussians, self._contributions.weights(stage))
+        if shown in ("seam_step", "seam_color"):
+            return _seams(stage, shown)
+        return _by_origin(stage, shown)
 
     def _register(self, client: str, number: int) -> None:
         with self._state_lock:
@@ -172,6 +184,13 @@ def encode(values: Float[Tensor, "h w 3"], kind: str) -> bytes:
     else:
         Image.fromarray(pixels).save(stream, "JPEG", quality=JPEG_QUALITY)
     return stream.getvalue()
+
+
+def _seams(stage: Stage, side: SeamSide) -> Gaussians:
+    seams = find_seams(stage)
+    if not seams:
+        raise InputError("no seam has been measured in this scene", remedy="grow a cell")
+    return paint_seams(stage.scene.gaussians, seams, side)
 
 
 def _by_origin(stage: Stage, shown: Shown) -> Gaussians:

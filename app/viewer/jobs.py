@@ -1,18 +1,15 @@
-"""Owns the jobs: calls of the command line as child processes, one heavy one at a time, remembered on disk."""
+"""Owns the queue of jobs: one heavy one works at a time, and all are remembered on disk."""
 
-import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Condition, Thread
 
-from app.errors import ExitCode
+from app.viewer.job_process import find_unseen_end, interrupt, judge, kill, resumed_words, start_process
 from app.viewer.job_record import (
     ENDED,
     PAUSABLE_KINDS,
@@ -138,7 +135,7 @@ class Jobs:
             elif job.state == "running":
                 self._wanted = wanted
                 self._keep(replace(job, message="stopping: what it has done is being kept"))
-                self._interrupt(job)
+                interrupt(job)
             else:
                 raise InputError(f"this job is {job.state} already")
             self._changed.notify_all()
@@ -165,7 +162,7 @@ class Jobs:
             running = [job for job in self._jobs.values() if job.state == "running"]
             if running:
                 self._wanted = "paused"
-                self._interrupt(running[0])
+                interrupt(running[0])
             self._changed.notify_all()
         self._worker.join(timeout=MERCY_S + 10)
 
@@ -186,7 +183,7 @@ class Jobs:
                 if job is None or (self._closing and job.state != "running"):
                     return
             if job.state == "running":
-                self._watch(job, lambda job=job: None if is_alive(job) else self._ended_unseen(job))  # type: ignore[misc]
+                self._watch(job, lambda job=job: None if is_alive(job) else find_unseen_end(job))  # type: ignore[misc]
             else:
                 self._run(job)
 
@@ -197,20 +194,8 @@ class Jobs:
         return next(iter([*running, *(job for job in jobs if job.state == "waiting")]), None)
 
     def _run(self, job: Job) -> None:
-        place = self.folder / job.id
-        words = [*self._command, *_resumed_words(job)]
-        environment = {**os.environ, "SCENE3D_EVENTS": str(place / "events.jsonl"), "PYTHONUNBUFFERED": "1"}
         try:
-            with (place / "output.log").open("ab") as log:
-                process = subprocess.Popen(
-                    words,
-                    cwd=place,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+            process = start_process(self.folder / job.id, [*self._command, *resumed_words(job)])
         except OSError as error:
             self._end(job, "failed", None, str(error))
             return
@@ -232,10 +217,10 @@ class Jobs:
                 if self._wanted is not None and asked_s is None:
                     asked_s = time.monotonic()
             if asked_s is not None and time.monotonic() - asked_s > MERCY_S:
-                _signal(job, signal.SIGKILL)
+                kill(job)
         with self._changed:
             wanted, self._wanted = self._wanted, None
-        self._end(job, *_judge(code, wanted, self.log_tail(job.id)))
+        self._end(job, *judge(code, wanted, self.log_tail(job.id)))
 
     def _end(self, job: Job, state: State, code: int | None, message: str) -> None:
         with self._changed:
@@ -245,16 +230,6 @@ class Jobs:
             self._keep(ended)
             self._forget_old()
             self._changed.notify_all()
-
-    def _ended_unseen(self, job: Job) -> int:
-        """How a job ended that another server had started: its run folder tells."""
-        root = None if job.run_root is None else Path(job.run_root)
-        manifest = None if root is None else root / "merged" / "manifest.json"
-        is_done = manifest is not None and manifest.is_file() and manifest.stat().st_mtime >= (job.started_s or 0)
-        return int(ExitCode.DONE) if is_done else -signal.SIGKILL
-
-    def _interrupt(self, job: Job) -> None:
-        _signal(job, signal.SIGINT)
 
     def _keep(self, job: Job) -> None:
         self._jobs[job.id] = job
@@ -277,41 +252,3 @@ class Jobs:
             for path in (self.folder / job.id).iterdir():
                 path.unlink()
             (self.folder / job.id).rmdir()
-
-
-def _resumed_words(job: Job) -> list[str]:
-    """The words of a job, told to go on where its run folder shows that it has begun."""
-    words = list(job.words)
-    begun = job.run_root is not None and (Path(job.run_root) / "config.yaml").is_file()
-    if job.kind == "reconstruct" and begun and "--resume" not in words:
-        words.append("--resume")
-    return words
-
-
-def _judge(code: int, wanted: State | None, log: str) -> tuple[State, int, str]:
-    """State and message of a job whose process has ended."""
-    if code == ExitCode.DONE:
-        return "done", code, ""
-    if code == ExitCode.PARTIAL:
-        return "partial", code, _last_line(log) or "finished, but not everything could be done"
-    if wanted is not None:
-        return wanted, code, "" if wanted == "cancelled" else "paused; it goes on from its last checkpoint"
-    if code == ExitCode.INTERRUPTED or code == -signal.SIGINT:
-        return "paused", code, "it was interrupted; it goes on from its last checkpoint"
-    if code < 0:
-        reason = "out of memory is the usual reason" if code == -signal.SIGKILL else f"signal {-code}"
-        return "killed", code, f"the process was killed ({reason}); it can go on from its last checkpoint"
-    return "failed", code, _last_line(log) or f"it ended with {code}"
-
-
-def _last_line(log: str) -> str:
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    spoken = [line.removeprefix("scene3d: ") for line in lines if line.startswith("scene3d: ")]
-    return (spoken or lines or [""])[-1][:500]
-
-
-def _signal(job: Job, number: signal.Signals) -> None:
-    """To the whole session of a job, if it is still the same process."""
-    if job.pid is not None and is_alive(job):
-        with suppress(OSError):
-            os.kill(job.pid, number) if number == signal.SIGINT else os.killpg(job.pid, number)

@@ -10,9 +10,11 @@ from fastapi.responses import FileResponse
 from app.viewer.job_progress import JobProgress
 from app.viewer.job_record import PAUSABLE_KINDS, RESUMABLE, RESUMABLE_KINDS, Job
 from app.viewer.jobs import Jobs
-from app.viewer.orders import find_plan_map
+from app.viewer.orders import find_plan_map, order_example
 from app.viewer.workspace import Workspace
+from blocks.waiting import STATES
 from scene3d.io.bounded_json import read_json_object
+from scene3d.training.run_folder import RunFolder
 
 MAX_FOLLOWED = 12
 MAX_LISTED = 12
@@ -24,7 +26,7 @@ class JobViews:
 
     def __init__(self, jobs: Jobs, workspace: Workspace) -> None:
         self._jobs = jobs
-        self._workspace = workspace
+        self.workspace = workspace
         self._followed: OrderedDict[str, JobProgress] = OrderedDict()
 
     def list(self) -> list[dict[str, Any]]:
@@ -66,6 +68,10 @@ def make_router(jobs: Jobs, views: JobViews) -> APIRouter:
     def list_jobs() -> dict[str, Any]:
         return {"jobs": views.list()}
 
+    @router.post("/scene3d-api/example")
+    def example() -> dict[str, Any]:
+        return views.describe(order_example(views.workspace, jobs))
+
     @router.post("/scene3d-api/jobs/{job_id}/{action}")
     def act(job_id: str, action: ACTIONS) -> dict[str, Any]:
         if action == "resume":
@@ -100,4 +106,5 @@ def _block_state(root: Path, block: dict[str, Any]) -> str:
     for name, state in (("block.json", "done"), ("failed.json", "failed"), ("checkpoints", "training")):
         if (folder / name).exists():
             return state
-    return "waiting"
+    # Blocks in turns have no checkpoints of their own.
+    return "training" if (RunFolder(root).turns / STATES / folder.name).is_dir() else "waiting"

@@ -22,8 +22,16 @@ SELECT_RUN = "(run) => { const page = (window.scene3d = window.scene3d || {}); p
 SHOWN_RUN = "(run, ...others) => [window.scene3d?.page?.run ?? run, ...others]"
 SWITCH_THEME = "() => { document.body.classList.toggle('dark'); }"
 CSS = """
-.gradio-container { max-width: 1560px !important; padding: 14px 22px !important; }
+.gradio-container { padding: 0 !important; }
+.gradio-container main.fillable { max-width: 1760px !important; padding: 12px 24px 24px !important; margin: 0 auto; }
+.gradio-container main > .wrap, .gradio-container .column { gap: 12px; }
+.gradio-container .tabitem { padding: 10px 0 0 !important; }
+.gradio-container .tabs { gap: 0; }
+.gradio-container .html-container { padding: 0; }
+.gradio-container ::placeholder { color: var(--body-text-color-subdued); opacity: .8; }
 .s3-top { align-items: center; flex-wrap: nowrap; gap: 18px; }
+.s3-form label.block, .s3-form .block > label { display: flex; flex-direction: column; height: 100%; }
+.s3-form label input, .s3-form label .wrap { margin-top: auto; }
 .s3-title { flex: 0 0 auto !important; width: auto !important; min-width: 0 !important; }
 .s3-title h1 { font-size: 22px; margin: 0; letter-spacing: -.01em; }
 footer { display: none !important; }
@@ -34,6 +42,9 @@ footer { display: none !important; }
 .s3-findings { padding-left: 18px; line-height: 1.5; }
 .s3-plan { width: 100%; border-radius: 10px; }
 """
+ACCENT, ACCENT_PRESSED = "#2f6fb5", "#29619e"
+"""As in web/viewer.css."""
+
 MAX_WAITING_CALLS = 64
 NUM_WORKERS = 8
 
@@ -41,14 +52,28 @@ NUM_WORKERS = 8
 def make_theme() -> gr.themes.Base:
     """Plain, with the system's own letters: no font is fetched from anywhere."""
     fonts = ("system-ui", "sans-serif")
-    return gr.themes.Base(
+    theme = gr.themes.Base(
         primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=("ui-monospace", "monospace"), radius_size="md"
+    )
+    # Gradio's own quiet texts are too pale to be read (2.6:1 on white; 4.5:1 is the least).
+    return theme.set(
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_500",
+        block_info_text_color_dark="*neutral_400",
+        button_primary_background_fill=ACCENT,
+        button_primary_background_fill_dark=ACCENT,
+        button_primary_background_fill_hover=ACCENT_PRESSED,
+        button_primary_background_fill_hover_dark=ACCENT_PRESSED,
+        button_large_text_size="*text_md",
+        button_large_text_weight="500",
+        button_large_padding="8px 16px",
     )
 
 
 def make_page(services: "Services", chosen: str | None) -> gr.Blocks:
     """The page with all its panels."""
-    with gr.Blocks(title="scene3d", analytics_enabled=False, delete_cache=(600, 86_400)) as page:
+    with gr.Blocks(title="scene3d", analytics_enabled=False, delete_cache=(600, 86_400), fill_width=True) as page:
         with gr.Row(elem_classes="s3-top"):
             gr.HTML("<h1>scene3d</h1>", elem_classes="s3-title")
             runs = gr.Dropdown(

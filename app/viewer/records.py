@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from app.viewer.frames import find_grown_mask
+from app.viewer.legends import make_legends
 from app.viewer.light import light_name, num_light
 from app.viewer.scale import Unit
+from app.viewer.seams import find_seams, seam_ticks
 from app.viewer.shading import list_shown
 from app.viewer.stage import Stage, find_field_of_view_deg
 from scene3d.cameras.camera import Camera
@@ -26,7 +28,7 @@ def scene_record(stage: Stage, unit: Unit) -> dict[str, Any]:
         "home": {"pose": pose_record(stage.home), "target": stage.middle.tolist()},
         "radius": stage.radius,
         "bounds": {"min": stage.bounds[0].tolist(), "max": stage.bounds[1].tolist()},
-        "shown": list_shown(stage, find_grown_mask(stage)),
+        **shown_record(stage, unit),
         "light": {"file": light_name(stage), "num": num_light(stage)},
         "unit": unit_record(stage, unit),
         "views": [
@@ -40,6 +42,14 @@ def scene_record(stage: Stage, unit: Unit) -> dict[str, Any]:
             for index, view in enumerate(stage.views)
         ],
     }
+
+
+def shown_record(stage: Stage, unit: Unit) -> dict[str, Any]:
+    """The ways in which a scene can be shown, and what their colours mean."""
+    seams = find_seams(stage)
+    shown = list_shown(stage, find_grown_mask(stage), seams)
+    ticks = seam_ticks(seams, unit, stage.scene.world_from_capture.scale) if seams else {}
+    return {"shown": shown, "legends": make_legends(shown, ticks)}
 
 
 def pose_record(camera: Camera) -> dict[str, Any]:

@@ -1,22 +1,25 @@
 """Owns what the scene panel asks the server: the scene, pictures of it, places in it, and parts of it as files."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
+from app.viewer.contribution import Measuring
 from app.viewer.exports import Export, Film, Pose, export_stage, order_film
-from app.viewer.frames import Painter, Picture, camera_of_view, make_camera
-from app.viewer.jobs import Jobs
+from app.viewer.frames import Picture, camera_of_view, make_camera
 from app.viewer.orders import order_evaluation
 from app.viewer.picture_desk import PictureDesk
 from app.viewer.records import find_capture_folder, scene_record, unit_record
 from app.viewer.scale import read_unit, set_unit
 from app.viewer.shading import Shown
 from app.viewer.sharing import make_share
-from app.viewer.stage import Stage, Stages
-from app.viewer.workspace import Workspace
+from app.viewer.stage import Stage
 from scene3d.cameras.camera import Camera
+from scene3d.gaussians.cleaning import CleaningSettings
+
+if TYPE_CHECKING:
+    from app.viewer.server import Services
 
 
 class Pick(BaseModel):
@@ -36,13 +39,14 @@ class KnownDistance(BaseModel):
     metres: float
 
 
-def make_router(workspace: Workspace, stages: Stages, painter: Painter, jobs: Jobs) -> APIRouter:
+def make_router(services: "Services") -> APIRouter:
     """The routes of the scene panel."""
     router = APIRouter()
+    workspace, painter, jobs = services.workspace, services.painter, services.jobs
     desk = PictureDesk()
 
     def open_stage(run_id: str) -> Stage:
-        return stages.get(workspace.find_run(run_id))
+        return services.stages.get(workspace.find_run(run_id))
 
     @router.get("/scene3d-api/runs/{run_id}/scene")
     def describe_scene(run_id: str) -> dict[str, Any]:
@@ -66,6 +70,12 @@ def make_router(workspace: Workspace, stages: Stages, painter: Painter, jobs: Jo
             return painter.paint(stage, camera, shown, client=client[:40], number=n, kind=type)
 
         return answer_picture(await desk.draw(draw))
+
+    @router.get("/scene3d-api/runs/{run_id}/contribution")
+    def contribution(run_id: str) -> dict[str, Any]:
+        stage = open_stage(run_id)
+        measuring = services.contributions.ask(stage, workspace.cache(stage.run))
+        return contribution_record(measuring)
 
     @router.post("/scene3d-api/runs/{run_id}/pick")
     def pick(run_id: str, click: Pick) -> dict[str, list[float]]:
@@ -99,6 +109,18 @@ def make_router(workspace: Workspace, stages: Stages, painter: Painter, jobs: Jo
         return {"job": order_evaluation(jobs, workspace.find_run(run_id)).id}
 
     return router
+
+
+def contribution_record(measuring: Measuring) -> dict[str, Any]:
+    """How far contributions are measured, and in the end how many Gaussians are of no use."""
+    least, weights = CleaningSettings().min_weight, measuring.weights
+    return {
+        "done": measuring.done,
+        "total": measuring.total,
+        "problem": measuring.error,
+        "least": least,
+        "num_useless": None if weights is None else int((weights < least).sum()),
+    }
 
 
 def answer_picture(picture: Picture | None) -> Response:

@@ -16,6 +16,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from app.viewer import artifacts, extension_api, jobs_api, scene_api
+from app.viewer.contribution import Contributions
 from app.viewer.frames import Painter
 from app.viewer.guard import Door, DoorSettings
 from app.viewer.jobs import Jobs
@@ -35,6 +36,7 @@ class Services:
 
     workspace: Workspace
     stages: Stages
+    contributions: Contributions
     painter: Painter
     jobs: Jobs
     job_views: JobViews
@@ -42,8 +44,14 @@ class Services:
     @classmethod
     def of(cls, workspace: Workspace) -> "Services":
         """The services of one folder."""
-        jobs = Jobs(workspace.private / "jobs")
-        return cls(workspace, Stages(), Painter(), jobs, JobViews(jobs, workspace))
+        jobs, contributions = Jobs(workspace.private / "jobs"), Contributions()
+        painter = Painter(contributions)
+        return cls(workspace, Stages(), contributions, painter, jobs, JobViews(jobs, workspace))
+
+    def close(self) -> None:
+        """End what works in the background; the running job is paused."""
+        self.contributions.close()
+        self.jobs.close()
 
 
 def make_app(services: Services, door: DoorSettings, *, chosen: str | None = None) -> FastAPI:
@@ -66,7 +74,7 @@ def make_app(services: Services, door: DoorSettings, *, chosen: str | None = Non
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan(services))
     app.mount("/scene3d-assets", GZipMiddleware(StaticFiles(directory=STATIC), minimum_size=2000))
     app.include_router(artifacts.make_router(services.workspace, services.stages))
-    app.include_router(scene_api.make_router(services.workspace, services.stages, services.painter, services.jobs))
+    app.include_router(scene_api.make_router(services))
     app.include_router(extension_api.make_router(services.workspace, services.stages, services.jobs))
     app.include_router(jobs_api.make_router(services.jobs, services.job_views))
     app.add_exception_handler(Scene3dError, _speak)
@@ -117,7 +125,7 @@ def _lifespan(services: Services) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        services.jobs.close()
+        services.close()
 
     return lifespan
 

@@ -1,5 +1,7 @@
 """Owns the ways a scene can be shown: colour, depth, normals, opacity, blocks, photographed or grown."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -7,29 +9,41 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from app.viewer.contribution import can_be_measured
+from app.viewer.legends import GROWN_TINT, PHOTOGRAPHED_TINT, contribution_colors
+from app.viewer.seams import SeamSide, seam_colors
 from app.viewer.stage import Stage
+from blocks.extension_seam import SeamPlaces
 from blocks.plan_map import choose_colors
 from scene3d.cameras.camera import Camera
+from scene3d.gaussians.cleaning import CleaningSettings
 from scene3d.gaussians.gaussians import SH_C0, Gaussians
 from scene3d.render import Rendering, render_view
 from scene3d.video import colorize, picture_of
 
-Shown = Literal["image", "depth", "normal", "alpha", "blocks", "origin", "before"]
+Shown = Literal[
+    "image", "depth", "normal", "alpha", "blocks", "contribution", "origin", "before", "seam_step", "seam_color"
+]
 SHOWN: tuple[Shown, ...] = get_args(Shown)
 
 VISIBLE_ALPHA = 0.5
 FAR_GREY = (110, 114, 120)
 """What no block owns: sky and horizon."""
 
-GROWN_TINT = (255, 140, 66)
-PHOTOGRAPHED_TINT = (88, 148, 214)
 TINT_SHARE = 0.55
+GREY_SHARE = 0.55
+"""How bright the scene is behind its seams."""
+
+USELESS_OPACITY_LOGIT = 0.85
+"""Opacity of 0.7."""
 
 
-def list_shown(stage: Stage, grown: Bool[Tensor, "n"] | None) -> list[Shown]:
-    """What can be shown of a scene: blocks and origin only where there are any."""
+def list_shown(stage: Stage, grown: Bool[Tensor, "n"] | None, seams: Sequence[SeamPlaces] = ()) -> list[Shown]:
+    """What can be shown of a scene: blocks, photographs and what has grown only where there are any."""
     left_out = {"blocks"} if stage.plan is None else set()
+    left_out |= set() if can_be_measured(stage) else {"contribution"}
     left_out |= {"origin", "before"} if grown is None else set()
+    left_out |= set() if seams else {"seam_step", "seam_color"}
     return [shown for shown in SHOWN if shown not in left_out]
 
 
@@ -58,6 +72,26 @@ def paint_origin(gaussians: Gaussians, grown: Bool[Tensor, "n"]) -> Gaussians:
     """The Gaussians tinted by whether photographs or the generator made them."""
     tints = torch.tensor([PHOTOGRAPHED_TINT, GROWN_TINT], dtype=torch.float32) / 255
     return _tinted(gaussians, tints[grown.long()], TINT_SHARE)
+
+
+def paint_contribution(gaussians: Gaussians, weights: Float[Tensor, "n"]) -> Gaussians:
+    """The Gaussians in the colours of their largest blending weights, with nothing left of their own.
+
+    Those that `scene3d clean` would take are drawn as solid as others: most are useless because they are faint, and
+    would hide by it.
+    """
+    painted = _tinted(gaussians, contribution_colors(weights), 1.0)
+    useless = weights < CleaningSettings().min_weight
+    raised = painted.opacity_logits.clamp_min(USELESS_OPACITY_LOGIT)
+    return replace(painted, opacity_logits=torch.where(useless, raised, painted.opacity_logits))
+
+
+def paint_seams(gaussians: Gaussians, seams: Sequence[SeamPlaces], side: SeamSide) -> Gaussians:
+    """The scene in dark grey, and over its seams how they show."""
+    colors, on_seam = seam_colors(gaussians, seams, side)
+    greyed = _tinted(gaussians, torch.zeros(len(gaussians), 3), 1 - GREY_SHARE)
+    painted = _tinted(gaussians, colors, 1.0)
+    return replace(greyed, sh=torch.where(on_seam[:, None, None] > 0, painted.sh, greyed.sh))
 
 
 def _tinted(gaussians: Gaussians, tints: Float[Tensor, "n 3"], share: float) -> Gaussians:

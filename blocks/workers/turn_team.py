@@ -59,7 +59,7 @@ def train_turns_by_team(
     num_workers = min(settings.workers, lanes)
     if num_workers < settings.workers:
         reporter.note(f"{num_workers} of {settings.workers} workers are used: there are no more blocks at a time")
-    folder = run.root / "turns"
+    folder = run.turns
     make_folder(folder)
     outcome = _outcome_of(run)
     outcome.unlink(missing_ok=True)
@@ -82,7 +82,7 @@ def _fit(order: dict[str, Any], num_workers: int, resources: dict[str, float]) -
     from ray.train.torch import TorchConfig, TorchTrainer
 
     use_gpu = "GPU" in resources
-    scratch = Path(order["run"]) / "turns" / "ray"
+    scratch = RunFolder(Path(order["run"])).turns / "ray"
     trainer = TorchTrainer(
         _work,
         train_loop_config=order,
@@ -132,8 +132,8 @@ def _work(order: dict[str, Any]) -> None:
 
 
 def _outcome_of(run: RunFolder) -> Path:
-    return run.root / "turns" / "outcome.json"
+    return run.turns / "outcome.json"
 
 
 def _log_of(run: RunFolder, rank: int) -> Path:
-    return run.root / "turns" / f"events_{rank}.jsonl"
+    return run.turns / f"events_{rank}.jsonl"

@@ -61,6 +61,11 @@ class RunFolder:
         return self.root / "blocks"
 
     @property
+    def turns(self) -> Path:
+        """What blocks in turns need until all are finished."""
+        return self.root / "turns"
+
+    @property
     def shared(self) -> Path:
         """What all blocks are trained amid."""
         return self.root / "shared"

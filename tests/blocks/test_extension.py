@@ -12,8 +12,8 @@ import torch
 from app.scenes import open_scene
 from blocks.extension import ExtendSettings, extend_run, find_grid, find_known, list_extensions, undo_extension
 from blocks.extension_border import make_canvas, make_terrain
-from blocks.extension_figures import measure_seam
 from blocks.extension_grid import choose_cells
+from blocks.extension_seam import ColorPairs, measure_seam
 from blocks.extension_store import read_photographed
 from scene3d.errors import InputError, SettingsError
 from scene3d.events import Quiet
@@ -136,7 +136,7 @@ def test_the_surface_of_known_and_new_is_one_closed_sheet(town: RunFolder) -> No
     known = find_known(town, scene, canvas, cameras, Quiet())
     filled = FlatGrower(SPEC, houses=False).grow(known, canvas.cells, GrowSettings())
     assert (filled.sdf[known.known] == known.sdf[known.known]).all()
-    seam = measure_seam(known, filled, (np.zeros((0, 3)), np.zeros((0, 3))))
+    seam = measure_seam(known, filled, ColorPairs.none())
     assert seam["num_boundary_edges"] == 0
     assert seam["gradient_ratio"] <= 2.0
     assert len(extract_mesh(filled).faces) > 500

@@ -35,7 +35,7 @@ def build(services: "Services") -> gr.Dropdown:
             )
             name = gr.Textbox(label="Name of the run", placeholder="old-town-1", max_lines=1, elem_id="s3-run-name")
             preset = gr.Radio(list(PRESETS), value="default", label="Preset", info="Where the settings start")
-            with gr.Row():
+            with gr.Row(elem_classes="s3-form"):
                 components: dict[FormField, Any] = {field: make_component(field) for field in main}
             with gr.Accordion("All settings", open=False):
                 components |= _make_groups([field for field in fields if field not in main])
@@ -99,7 +99,7 @@ def _make_groups(fields: list[FormField]) -> dict[FormField, Any]:
         groups.setdefault(field.path[0] if len(field.path) > 1 else GENERAL, []).append(field)
     components: dict[FormField, Any] = {}
     for group, members in groups.items():
-        with gr.Accordion(group.replace("_", " "), open=False), gr.Row():
+        with gr.Accordion(group.replace("_", " ").capitalize(), open=False), gr.Row(elem_classes="s3-form"):
             components |= {field: make_component(field) for field in members}
     return components
 

@@ -66,7 +66,8 @@ class EvaluatePanel {
   }
 
   picture(view, index) {
-    const caption = `${view.name}: ${FIGURES.map(([key, name, shape]) => `${name} ${figure(view.raw?.[key], shape)}`).join(", ")}`;
+    const figures = FIGURES.filter(([key]) => typeof view.raw?.[key] === "number").map(([key, name, shape]) => `${name} ${shape(view.raw[key])}`);
+    const caption = `${view.name}: ${figures.join(", ")}`;
     const url = address(dataPath(this.run, `render/${index}.png`));
     const image = make("img", { loading: "lazy", src: url, alt: `photograph, rendering and error of ${view.name}` });
     return make("figure", {}, make("a", { href: url, target: "_blank", rel: "noopener" }, image), make("figcaption", { textContent: caption }));

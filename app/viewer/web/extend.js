@@ -3,9 +3,11 @@
 import { address, ask, make, onRun, page, runPath } from "./api.js";
 import { node } from "./chart.js";
 import { frameQuery } from "./frames.js";
+import { Legend, SHOWN } from "./legend.js";
 import { project } from "./pose.js";
 
 const SIZE = 720;
+const SIGHTS = ["image", "depth", "origin", "before", "seam_step", "seam_color"];
 
 export function mount(root) {
   const panel = new ExtendPanel(root);
@@ -35,7 +37,8 @@ class ExtendPanel {
       make("label", { className: "s3-field" }, "Seed", this.seed), make("label", { className: "s3-field" }, "Steps", this.steps),
       make("div", { className: "s3-row" }, this.go, button("Clear", () => this.clear()), this.back),
       make("label", { className: "s3-field" }, "Map", this.sight), this.history, this.status);
-    root.replaceChildren(make("div", { className: "s3-extend" }, make("div", { className: "s3-map-frame" }, this.map), side));
+    this.legend = new Legend();
+    root.replaceChildren(make("div", { className: "s3-extend" }, make("div", { className: "s3-map-frame" }, this.map, this.legend.element), side));
     // Made once: a picture that is asked for anew with every click would flicker.
     this.image = node("image", { x: 0, y: 0, width: SIZE, height: SIZE });
     this.image.addEventListener("load", () => (this.pictured = this.image.getAttribute("href")));
@@ -69,10 +72,10 @@ class ExtendPanel {
     const active = extensions.filter((each) => each.status === "active");
     this.back.disabled = !active.length;
     this.history.replaceChildren(...extensions.map((each) => make("li", { textContent: `${each.id}: ${each.num_cells} cells, ${each.num_gaussians.toLocaleString("en")} Gaussians, ${each.status}` })));
-    const sights = [["image", "colour"], ["depth", "depth"], ...(active.length ? [["origin", "photographed / grown"], ["before", "before growing"]] : [])];
+    const sights = SIGHTS.filter((name) => this.info.shown.includes(name));
     const sight = this.sight.value;
-    this.sight.replaceChildren(...sights.map(([value, text]) => make("option", { value, textContent: text })));
-    if (sights.some(([value]) => value === sight)) this.sight.value = sight;
+    this.sight.replaceChildren(...sights.map((value) => make("option", { value, textContent: SHOWN[value] })));
+    if (sights.includes(sight)) this.sight.value = sight;
     const brushes = [{ name: null, label: "choose" }, ...surfaces.map((each) => ({ ...each, label: each.name }))];
     this.brushes.replaceChildren(...brushes.map((each) => this.brushButton(each)));
     this.draw();
@@ -106,6 +109,7 @@ class ExtendPanel {
     const wanted = `${this.info.key}/${this.sight.value}`;
     if (wanted === this.wanted) return;
     this.wanted = wanted;
+    this.legend.show(this.info.legends[this.sight.value]);
     this.image.setAttribute("href", address(frameQuery({ run: this.run, pose: this.info.pose, shown: this.sight.value || "image", key: this.info.key }, [SIZE, SIZE])));
   }
 

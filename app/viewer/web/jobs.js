@@ -7,6 +7,7 @@ import { lineChart } from "./chart.js";
 const EVERY_MS = 1500;
 const PREVIEW_EVERY_MS = 4000;
 const STATES = { waiting: "waiting", running: "at work", paused: "paused", done: "done", partial: "done, with gaps", failed: "failed", cancelled: "cancelled", killed: "killed" };
+const MAKES_A_SCENE = ["reconstruct", "demo"];
 const SEVERE = new Set(["failed", "killed", "partial"]);
 
 export function mount(root) {
@@ -61,6 +62,8 @@ class JobList {
 
   // The list of runs is Gradio's; a hidden button of the page makes it look again.
   announce(job) {
+    // Whoever has nothing open sees what has just been made.
+    if (!page.run && job.state === "done" && MAKES_A_SCENE.includes(job.kind)) select(job.run);
     document.querySelector("#s3-refresh")?.click();
     document.dispatchEvent(new CustomEvent("scene3d-ended", { detail: job }));
     if (page.run === job.run) window.scene3d.panel?.open(job.run);

@@ -8,6 +8,7 @@ const { home, target, radius } = window.sharedScene;
 const say = (text) => (document.querySelector("#say").textContent = text);
 
 const renderer = new SplatRenderer(stage.querySelector("canvas"), { failed: say });
+window.sharedScene.renderer = renderer;
 const controls = new Controls(stage, { changed: () => draw(), clicked() {}, picked() {} });
 
 function draw() {

@@ -6,6 +6,8 @@ import { multiply } from "./pose.js";
 
 const HALF_TURN_ABOUT_X = [0, 1, 0, 0];
 const SETTLE_MS = 1500;
+// A machine so slow that a frame takes longer than all of that still draws so many: the first come before the sorting.
+const LEAST_FRAMES = 4;
 
 export class SplatRenderer {
   constructor(canvas, { failed }) {
@@ -19,6 +21,8 @@ export class SplatRenderer {
     this.mesh = null;
     this.failed = failed;
     this.until = 0;
+    this.left = 0;
+    this.running = false;
     this.frames = 0;
   }
 
@@ -68,18 +72,21 @@ export class SplatRenderer {
 
   // Draws for a moment: sorting ends some frames after the camera has stopped.
   wake() {
-    const running = this.until > performance.now();
     this.until = performance.now() + SETTLE_MS;
-    if (!running) requestAnimationFrame(() => this.tick());
+    this.left = LEAST_FRAMES;
+    if (!this.running) requestAnimationFrame(() => this.tick());
+    this.running = true;
   }
 
   tick() {
-    if (performance.now() > this.until) return;
+    this.running = performance.now() < this.until || this.left > 0;
+    if (!this.running) return;
     try {
       this.renderer.render(this.scene, this.camera);
       this.frames += 1;
+      this.left -= 1;
     } catch (error) {
-      this.until = 0;
+      this.running = false;
       this.failed(error.message);
       return;
     }

@@ -55,8 +55,7 @@ export class ViewsTool {
   }
 
   cut() {
-    // The part of the photograph left of the slider is shown; both pictures fill the same box.
-    this.panel.photo.style.clipPath = `inset(0 ${100 - this.slider.value}% 0 0)`;
+    this.panel.picture.cut(this.slider.value);
   }
 
   left() {

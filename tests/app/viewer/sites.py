@@ -64,7 +64,7 @@ def open_site(root: Path, *, extra: Path | None = None, passwords: dict[str, str
         server.should_exit = True
         thread.join(timeout=90)
         listening.close()
-        services.jobs.close()
+        services.close()
         assert not thread.is_alive()
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from app.viewer.contribution import Contributions
 from app.viewer.forms import find_fields, read_form, values_of
 from app.viewer.frames import Painter, make_camera
 from app.viewer.job_progress import JobProgress
@@ -67,6 +68,16 @@ def test_a_form_holds_the_settings_and_gives_them_back() -> None:
     assert by_path["blocks"].kind == "text"
     assert by_path["background"].choices == ("black", "white", "random")
     assert "depth_prior.folder" not in by_path  # a page may not name paths
+
+
+def test_labels_of_a_form_are_words_for_people() -> None:
+    labels = {each.path[-1]: each.label for each in find_fields(RunSettings())}
+    assert [labels[name] for name in ("iterations", "memory_gb", "sh_degree", "means_lr")] == [
+        "Iterations",
+        "Memory (GB)",
+        "SH degree",
+        "Means step size",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +142,7 @@ def test_what_grew_is_tinted_and_can_be_left_out(stage) -> None:
 
 
 def test_only_the_newest_request_of_a_client_is_drawn(stage) -> None:
-    painter = Painter()
+    painter = Painter(Contributions())
     camera = make_camera(FRONT, 32, 24)
     assert painter.paint(stage, camera, "image", client="a", number=5) is not None
     assert painter.paint(stage, camera, "image", client="a", number=4) is None

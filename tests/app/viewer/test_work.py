@@ -1,5 +1,6 @@
 """From photographs to a scene in a real browser, and what a page remembers when it is opened anew."""
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def site(tmp_path_factory):
 @pytest.fixture
 def page(browser, site):
     page = open_page(browser, site.url)
+    page.wait_for_function("window.scene3d?.jobs")  # before that, what is typed or uploaded may be lost
     yield page
     page.context.close()
 
@@ -56,11 +58,28 @@ def job_card(page, title):
     return page.locator(".s3-job").filter(has=page.get_by_role("heading", name=title, exact=True))
 
 
+def wait_until_done(page, site, title):
+    """The card of a job, once it has ended well."""
+    card = job_card(page, title)
+    try:
+        card.locator(".s3-state:is([data-state=done], [data-state=failed], [data-state=killed])").wait_for()
+    finally:
+        job = next((job for job in site.services.jobs.list() if job.title == title), None)
+        assert job is not None, f"{title} was never started"
+        assert job.state == "done", site.services.jobs.log_tail(job.id)
+    return card
+
+
 def start_run(page, name, iterations):
     open_tab(page, "Reconstruct")
     page.locator("#s3-run-name input, #s3-run-name textarea").first.fill(name)
-    page.get_by_label("iterations", exact=False).first.fill(str(iterations))
+    field = page.get_by_label("iterations", exact=False).first
+    page.wait_for_function("(field) => field.value === '7000'", arg=field.element_handle())  # the form is filled in
+    field.fill(str(iterations))
+    field.press("Tab")
     page.locator("#s3-start").click()
+    page.locator("#s3-said").get_by_text(f"Reconstruct {name}").or_(page.locator("#s3-said [role=alert]")).wait_for()
+    assert field.input_value() == str(iterations)
 
 
 def test_a_zip_with_poses_becomes_a_scene(page, site, archive):
@@ -71,18 +90,20 @@ def test_a_zip_with_poses_becomes_a_scene(page, site, archive):
     page.locator("#s3-capture-add").click()
     page.locator("#s3-verdict").get_by_text("12 photographs").wait_for()
     start_run(page, "tiny run", 60)
-    card = job_card(page, "Reconstruct tiny run")
-    card.locator(".s3-state[data-state=done]").wait_for()
+    card = wait_until_done(page, site, "Reconstruct tiny run")
     assert (site.root / "tiny run" / "merged" / "scene.ply").is_file()
     assert not any((site.services.workspace.private / "uploads").rglob("*.zip"))
     card.get_by_role("button", name="Show in Scene").click()
-    page.wait_for_function("window.scene3d.panel.info?.id === 'tiny run' && window.scene3d.panel.drawn > 0")
+    page.wait_for_function("window.scene3d.panel.info?.id === 'tiny run' && window.scene3d.panel.picture.drawn > 0")
     page.locator(".s3-thumb").first.click()
     page.wait_for_function("window.scene3d.panel.view === 0")
+    page.get_by_label("What is shown").select_option("contribution")
+    page.wait_for_function("window.scene3d.panel.picture.last.frame.shown === 'contribution'")
+    page.locator(".s3-stage .s3-legend").get_by_text("Largest weight in a photograph").wait_for()
+    assert re.search(r"\d+ of [\d,]+ Gaussians", page.locator(".s3-scene .s3-status").inner_text())
 
 
 def test_a_job_outlives_the_page_and_can_be_paused_and_resumed(page, site, capture):
-    page.wait_for_function("window.scene3d?.jobs")
     open_tab(page, "Reconstruct")
     page.locator("#s3-reconstruct-capture input").first.wait_for()
     start_run(page, "long run", 500_000)
@@ -109,3 +130,15 @@ def test_a_name_that_leads_elsewhere_is_refused_on_the_page(page, site, capture)
     page.locator("#s3-said [role=alert]").wait_for()
     assert "cannot be used" in page.locator("#s3-said").inner_text()
     assert not (site.root.parent / "elsewhere").exists()
+
+
+def test_whoever_comes_first_makes_the_example_and_sees_it(browser, tmp_path):
+    with open_site(tmp_path / "empty") as site:
+        page = open_page(browser, site.url)
+        page.get_by_role("button", name="Make the example").click()
+        wait_until_done(page, site, "Example town")
+        page.wait_for_function(
+            "window.scene3d.panel.info?.id === 'example~run' && window.scene3d.panel.picture.drawn > 0"
+        )
+        assert page.errors == []
+        page.context.close()

@@ -1,13 +1,12 @@
-"""Owns the figures of an extension: how its seam with what was known looks, and how well it covers its ground."""
+"""Owns how well an extension covers its ground: views of it from all sides."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from scipy.ndimage import binary_erosion
-from skimage.color import rgb2lab
 
 from blocks.audit_views import back_project
 from blocks.extension_border import Canvas
@@ -15,41 +14,12 @@ from scene3d.cameras.camera import Camera
 from scene3d.cameras.trajectories import look_at
 from scene3d.events import Reporter
 from scene3d.gaussians.gaussians import Gaussians
-from scene3d.geometry.isosurface import extract_mesh
 from scene3d.geometry.voxels import VoxelField
 from scene3d.render import render_view
 
 NUM_COVERAGE_VIEWS = 20
 COVERAGE_SIZE_WH = (240, 180)
 _GOLDEN_TURN = np.pi * (3 - np.sqrt(5))
-
-ColorPairs = tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]
-"""New colours and the known ones beside them."""
-
-
-def measure_seam(known: VoxelField, filled: VoxelField, color_pairs: ColorPairs) -> dict[str, Any]:
-    """How much the border between known and new shows in the voxels.
-
-    Returns:
-        `gradient_ratio`: steps of the distance across the border over those within the new part, both at the 99th
-        percentile near the surface (1: invisible). `num_boundary_edges`: open edges of the surface where all voxels
-        around are known or new (0: one closed sheet).
-        `color_delta_e`: mean CIE76 difference of colours across it.
-    """
-    across, within = _steps(filled.sdf, known.known, filled.known, filled.truncation)
-    mesh = extract_mesh(filled)
-    edges = np.sort(mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    unique, counts = np.unique(edges, axis=0, return_counts=True)
-    middles = mesh.vertices[unique[counts == 1]].mean(axis=1) if len(unique) else np.zeros((0, 3))
-    new, old = color_pairs
-    ratio = None
-    if len(across) and len(within):
-        ratio = float(np.quantile(across, 0.99) / max(np.quantile(within, 0.99), 1e-9))
-    return {
-        "gradient_ratio": ratio,
-        "num_boundary_edges": int(_is_inside(filled.known, filled.to_voxels(middles)).sum()),
-        "color_delta_e": float(np.linalg.norm(rgb2lab(new) - rgb2lab(old), axis=1).mean()) if len(new) else None,
-    }
 
 
 @torch.no_grad()
@@ -127,31 +97,3 @@ def _shows(camera: Camera, height: float, canvas: Canvas, new: Bool[np.ndarray, 
     shown = np.zeros(len(columns), bool)
     shown[inside] = new[tuple(columns[inside].T)]
     return shown.reshape(camera.height, camera.width)
-
-
-def _steps(
-    sdf: Float[np.ndarray, "x y z"],
-    old: Bool[np.ndarray, "x y z"],
-    filled: Bool[np.ndarray, "x y z"],
-    truncation: float,
-) -> tuple[Float[np.ndarray, "a"], Float[np.ndarray, "b"]]:
-    """Differences of neighbouring distances near the surface: across the border, and within what is new."""
-    across, within = [], []
-    for axis in range(3):
-        step = np.abs(np.diff(sdf, axis=axis))
-        low = [slice(None)] * 3
-        high = [slice(None)] * 3
-        low[axis], high[axis] = slice(None, -1), slice(1, None)
-        first, second = tuple(low), tuple(high)
-        near = (np.abs(sdf[first]) < truncation / 2) & (np.abs(sdf[second]) < truncation)
-        near &= filled[first] & filled[second]
-        across.append(step[near & (old[first] != old[second])])
-        within.append(step[near & ~old[first] & ~old[second]])
-    return np.concatenate(across), np.concatenate(within)
-
-
-def _is_inside(filled: Bool[np.ndarray, "x y z"], places: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
-    """Which places, in voxels, have nothing but filled voxels within two around them."""
-    whole = binary_erosion(filled, np.ones((3, 3, 3)), iterations=2)
-    rows = np.clip(np.floor(places).astype(int), 0, np.array(filled.shape) - 1)
-    return np.asarray(whole[tuple(rows.T)])
