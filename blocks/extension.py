@@ -30,6 +30,7 @@ from blocks.extension_store import (
     save_extension,
     undo_extension,
 )
+from blocks.extension_support import remove_hanging
 from blocks.extension_territory import load_territory, save_territory
 from scene3d.cameras.camera import Camera
 from scene3d.data.reading import read_capture
@@ -137,10 +138,12 @@ def extend_run(
             layout=_place_layout(settings, canvas, grower.spec),
             reporter=reporter,
         )
+        filled, num_removed = remove_hanging(filled, known)
         new = make_new_gaussians(known, filled, canvas, scene.gaussians, cameras, settings, reporter=reporter)
         if len(new.gaussians) == 0:
             raise InputError("these cells hold nothing new", where=run.root, remedy="choose cells farther outside")
         facts = _collect_facts(settings, canvas, grower, new)
+        facts["num_hanging_removed"] = num_removed
         growth = _Growth(canvas=canvas, cameras=cameras, known=known, filled=filled, new=new)
         record = _put_in(run, scene, growth, facts, began_s, reporter)
     seconds = time.monotonic() - began_s
