@@ -10,7 +10,7 @@ from scipy.ndimage import binary_closing, map_coordinates, uniform_filter
 from blocks.audit_views import back_project
 from blocks.extension_grid import BINS_PER_EDGE, MAX_SCALE_SHARE, ExtensionGrid
 from blocks.extension_settings import GridCell
-from blocks.extension_support import drop_contradictions, drop_unsupported
+from blocks.extension_support import drop_contradictions, drop_unsupported, forget
 from scene3d.cameras.camera import Camera
 from scene3d.errors import InputError
 from scene3d.events import Quiet, Reporter
@@ -173,7 +173,7 @@ def fuse_border(
         min_parallax_deg=MIN_PARALLAX_DEG,
         reporter=reporter,
     )
-    field = fill_below(close_gaps(field), highest=SOLID_SHARE * canvas.grid.cell_edge)
+    field = fill_below(measure_across_gaps(field), highest=SOLID_SHARE * canvas.grid.cell_edge)
     return drop_unsupported(drop_contradictions(field))
 
 
@@ -193,11 +193,12 @@ def choose_cameras(cameras: Sequence[Camera], canvas: Canvas) -> list[Camera]:
     return [_scaled(cameras[index], canvas) for index in sorted(chosen)]
 
 
-def close_gaps(field: VoxelField) -> VoxelField:
-    """Gaps of unknown voxels one wide, between known ones, filled by what is around, and distances made anew.
+def measure_across_gaps(field: VoxelField) -> VoxelField:
+    """Distances made anew as if gaps one voxel wide, between known voxels, were filled by what is around them.
 
     Beside such gaps, which the shadows of rays leave, distances are too long: the surface that passes through the gap
-    is not seen, and free air seems to lie two voxels off where matter begins after one.
+    is not seen, and free air seems to lie two voxels off where matter begins after one. The gaps stay unknown: nothing
+    was photographed there.
     """
     gaps = binary_closing(np.pad(field.known, 1), np.ones((3, 3, 3)))[1:-1, 1:-1, 1:-1] & ~field.known
     if not gaps.any():
@@ -205,13 +206,15 @@ def close_gaps(field: VoxelField) -> VoxelField:
     share = np.maximum(uniform_filter(field.known.astype(np.float32), 3), 1e-6)
     mean = uniform_filter(np.where(field.known, field.sdf, 0), 3) / share
     rgb = paint_nearest(field.rgb, field.known & (np.abs(field.sdf) < field.truncation))
-    closed = replace(
-        field,
-        sdf=np.where(gaps, mean, field.sdf).astype(field.sdf.dtype),
-        rgb=rgb.astype(field.rgb.dtype),
-        known=field.known | gaps,
+    closed = redistance(
+        replace(
+            field,
+            sdf=np.where(gaps, mean, field.sdf).astype(field.sdf.dtype),
+            rgb=rgb.astype(field.rgb.dtype),
+            known=field.known | gaps,
+        )
     )
-    return redistance(closed)
+    return forget(closed, gaps)
 
 
 def fill_below(field: VoxelField, *, highest: float) -> VoxelField:

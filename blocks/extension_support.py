@@ -36,7 +36,7 @@ def drop_contradictions(field: VoxelField) -> VoxelField:
         doubtful = _contradicting(field, matter)
         if not doubtful.any():
             break
-        field = _forgotten(field, doubtful)
+        field = forget(field, doubtful)
     return field
 
 
@@ -53,7 +53,17 @@ def drop_unsupported(field: VoxelField) -> VoxelField:
     hanging = matter & ~_connected_to_bottom(matter | ~field.known)
     hanging |= matter & ~_large_parts(matter, MIN_PART_VOXELS)
     doubtful = _nearer_to(hanging, matter & ~hanging, field) | _small_islands(field)
-    return _forgotten(field, doubtful)
+    return forget(field, doubtful)
+
+
+def forget(field: VoxelField, doubtful: Bool[np.ndarray, "x y z"]) -> VoxelField:
+    """Some voxels made unknown."""
+    return replace(
+        field,
+        sdf=np.where(doubtful, np.asarray(field.truncation, field.sdf.dtype), field.sdf),
+        rgb=np.where(doubtful[..., None], np.asarray(0, field.rgb.dtype), field.rgb),
+        known=field.known & ~doubtful,
+    )
 
 
 def remove_hanging(filled: VoxelField, known: VoxelField) -> tuple[VoxelField, int]:
@@ -88,16 +98,6 @@ def remove_hanging(filled: VoxelField, known: VoxelField) -> tuple[VoxelField, i
         rgb=rgb.astype(filled.rgb.dtype),
     )
     return field, len(np.unique(labels[hanging]))
-
-
-def _forgotten(field: VoxelField, doubtful: Bool[np.ndarray, "x y z"]) -> VoxelField:
-    """Some voxels made unknown."""
-    return replace(
-        field,
-        sdf=np.where(doubtful, np.asarray(field.truncation, field.sdf.dtype), field.sdf),
-        rgb=np.where(doubtful[..., None], np.asarray(0, field.rgb.dtype), field.rgb),
-        known=field.known & ~doubtful,
-    )
 
 
 def _contradicting(field: VoxelField, matter: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:

@@ -64,8 +64,8 @@ class Canvas:
         compared = self._known & colored & has_color(self._given[..., 0])
         missed = self._given - _continued(drawn, covered[:, :, 0])
         result = np.where(self._known[..., None], self._given, drawn)
-        result[..., :1] += spread_shift(missed[..., :1], self._known, new, fade_voxels=fade_voxels)
-        result[..., 1:] += spread_shift(missed[..., 1:], compared, new & colored, fade_voxels=fade_voxels)
+        result[..., :1] += spread_shift(missed[..., :1], self._known, new, fade_voxels=float(fade_voxels))
+        result[..., 1:] += spread_shift(missed[..., 1:], compared, new & colored, fade_voxels=float(fade_voxels))
         return result, self._known | covered
 
     def _part(self, x: int, y: int) -> tuple[slice, slice]:
