@@ -38,6 +38,7 @@ from scene3d.errors import InputError
 from scene3d.events import EventLog, Quiet, Reporter, Tee
 from scene3d.exporting import read_scene
 from scene3d.gaussians.gaussians import Gaussians
+from scene3d.generation.detail import refine_field
 from scene3d.generation.generator import Generator
 from scene3d.generation.grow_settings import GrowSettings
 from scene3d.generation.layout import UNSPECIFIED, fit_layout, read_layout
@@ -82,7 +83,7 @@ class Grower(Protocol):
         layout: Int[NDArray[np.int64], "x y"] | None = None,
         reporter: Reporter | None = None,
     ) -> VoxelField:
-        """The canvas with the cells' windows filled."""
+        """The canvas with the cells' windows filled, its voxels finer by the settings' detail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,10 +135,11 @@ def extend_run(
         filled = grower.grow(
             known,
             canvas.cells,
-            GrowSettings(seed=settings.seed, steps=settings.steps),
+            GrowSettings(seed=settings.seed, steps=settings.steps, detail=settings.detail),
             layout=_place_layout(settings, canvas, grower.spec),
             reporter=reporter,
         )
+        known, canvas = refine_field(known, settings.detail), canvas.refined(settings.detail)
         filled, num_removed = remove_hanging(filled, known)
         new = make_new_gaussians(known, filled, canvas, scene.gaussians, cameras, settings, reporter=reporter)
         if len(new.gaussians) == 0:
@@ -255,6 +257,7 @@ def _collect_facts(settings: ExtendSettings, canvas: Canvas, grower: Grower, new
         "terrain": canvas.terrain.to_record(),
         "seed": settings.seed,
         "steps": settings.steps,
+        "detail": settings.detail,
         "layout": None if settings.layout is None else settings.layout.name,
         "weights_sha256": grower.weights_sha256,
         **new.facts,

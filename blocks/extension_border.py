@@ -65,6 +65,15 @@ class Canvas:
         """The same as the grid numbers them."""
         return tuple((i + self.low_cell[0], j + self.low_cell[1]) for i, j in self.cells)
 
+    def refined(self, detail: int) -> "Canvas":
+        """The same with finer voxels."""
+        box, (x, y, z) = self.box, self.box.shape
+        return replace(
+            self,
+            columns=self.columns.repeat(detail, axis=0).repeat(detail, axis=1),
+            box=replace(box, shape=(x * detail, y * detail, z * detail), voxel_size=box.voxel_size / detail),
+        )
+
     def lift(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """World coordinates of points of the box."""
         uv = points[:, :2]

@@ -46,6 +46,9 @@ class Extend:
     steps: int = 10
     """Evaluations of the generator for each cell."""
 
+    detail: int = 1
+    """1 or 2: with 2, voxels near the surface are half as large; takes longer."""
+
     edge: Annotated[float | None, arg(metavar="METRES")] = None
     """Edge of a cell in the capture's units; a quarter of the short side of what was photographed if not given."""
 
@@ -99,6 +102,7 @@ def make_settings(command: Extend) -> ExtendSettings:
         layout=command.layout,
         seed=command.seed,
         steps=command.steps,
+        detail=command.detail,
         edge_m=command.edge,
         keep=command.keep,
         generator=command.generator,

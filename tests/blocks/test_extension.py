@@ -155,3 +155,18 @@ def test_a_run_whose_capture_is_gone_says_so(run: RunFolder, tmp_path: Path) -> 
     with pytest.raises(InputError, match="--capture"):
         extend_run(run, ExtendSettings(rings=1, edge_m=EDGE_M), grower=FlatGrower(SPEC))
     assert not (run.root / "run.lock").exists()
+
+
+def test_finer_voxels_cover_the_ground_as_well_and_are_continued_by_coarse_ones(
+    town: RunFolder, tmp_path: Path
+) -> None:
+    run = RunFolder(Path(shutil.copytree(town.root, tmp_path / "run")))
+    first = extend_run(run, replace(SETTINGS, detail=2), grower=FlatGrower(SPEC)).record
+    assert first["detail"] == 2
+    assert first["coverage"]["mean"] >= 0.97
+    assert first["seam"]["num_boundary_edges"] == 0
+    grid = find_grid(run, edge_m=EDGE_M)
+    cell = min(set(grid.possible), key=lambda one: abs(one[0] - grid.grown[0][0]) + abs(one[1] - grid.grown[0][1]))
+    second = extend_run(run, ExtendSettings(cells=(cell,), edge_m=EDGE_M), grower=FlatGrower(SPEC))
+    assert second.num_gaussians > 0
+    assert second.record["num_color_pairs"] > 0
