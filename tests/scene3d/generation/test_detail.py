@@ -107,7 +107,7 @@ def test_a_generator_adds_detail_near_the_surface_and_keeps_what_is_known():
     grown = generator.grow(canvas, [(0, 0)], replace(settings, detail=2))
     num_read, num_voxels = generator.num_detail_read - before[0], generator.num_detail_voxels - before[1]
     assert num_voxels == (2 * nano_spec().block_voxels) ** 3
-    assert 0 <= num_read < num_voxels
+    assert 0 < num_read <= num_voxels
     assert (grown.known == plain.known).all()
     assert np.array_equal(grown.sdf[:11], plain.sdf[:11])  # all of whose neighbours were known
     assert grown.voxel_size == canvas.voxel_size / 2
