@@ -12,7 +12,7 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 
 from blocks.extension_border import Canvas, fuse_border, make_canvas, make_terrain, paste
-from blocks.extension_figures import measure_coverage, measure_seam
+from blocks.extension_figures import find_fog, measure_coverage, measure_seam
 from blocks.extension_gaussians import NewGaussians, make_new_gaussians
 from blocks.extension_grid import ExtensionGrid, choose_cells, find_grid, make_grid
 from blocks.extension_pictures import draw_pictures
@@ -194,6 +194,7 @@ def _put_in(
     after = Gaussians.concatenate([before, new.gaussians])
     facts["seam"] = measure_seam(growth.known, growth.filled, new.color_pairs)
     facts["coverage"] = measure_coverage(after, canvas, growth.known, growth.filled, reporter=reporter)
+    facts["fog"] = find_fog(scene.gaussians, after, canvas)
     extension_id = next_id(run)
     folder = extension_folder(run, extension_id)
     make_folder(folder)
