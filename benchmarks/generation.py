@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from generation_growth import measure_growth, measure_time
+from generation_growth import measure_detail, measure_growth, measure_time
 from generation_places import Places, make_places
 from generation_seams import measure_seams, measure_shapes
 from generation_sets import (
@@ -43,6 +43,7 @@ SECTIONS: dict[str, Callable[[Generator, Places], dict[str, Any]]] = {
     "shapes": measure_shapes,
     "layout": measure_layout,
     "growth": measure_growth,
+    "detail": lambda generator, _: measure_detail(generator),
     "diversity": measure_diversity,
     "sets": measure_sets,
     "time": measure_time,

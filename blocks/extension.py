@@ -12,7 +12,7 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 
 from blocks.extension_border import Canvas, fuse_border, make_canvas, make_terrain, paste
-from blocks.extension_coverage import measure_coverage
+from blocks.extension_coverage import find_fog, measure_coverage
 from blocks.extension_gaussians import NewGaussians, make_new_gaussians
 from blocks.extension_grid import ExtensionGrid, choose_cells, find_grid, make_grid
 from blocks.extension_pictures import draw_pictures
@@ -31,6 +31,7 @@ from blocks.extension_store import (
     save_extension,
     undo_extension,
 )
+from blocks.extension_support import remove_hanging
 from blocks.extension_territory import load_territory, save_territory
 from scene3d.cameras.camera import Camera
 from scene3d.data.reading import read_capture
@@ -38,6 +39,7 @@ from scene3d.errors import InputError
 from scene3d.events import EventLog, Quiet, Reporter, Tee
 from scene3d.exporting import read_scene
 from scene3d.gaussians.gaussians import Gaussians
+from scene3d.generation.detail import refine_field
 from scene3d.generation.generator import Generator
 from scene3d.generation.grow_settings import GrowSettings
 from scene3d.generation.layout import UNSPECIFIED, fit_layout, read_layout
@@ -82,7 +84,7 @@ class Grower(Protocol):
         layout: Int[NDArray[np.int64], "x y"] | None = None,
         reporter: Reporter | None = None,
     ) -> VoxelField:
-        """The canvas with the cells' windows filled."""
+        """The canvas with the cells' windows filled, its voxels finer by the settings' detail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,14 +136,17 @@ def extend_run(
         filled = grower.grow(
             known,
             canvas.cells,
-            GrowSettings(seed=settings.seed, steps=settings.steps),
+            GrowSettings(seed=settings.seed, steps=settings.steps, detail=settings.detail),
             layout=_place_layout(settings, canvas, grower.spec),
             reporter=reporter,
         )
+        known, canvas = refine_field(known, settings.detail), canvas.refined(settings.detail)
+        filled, num_removed = remove_hanging(filled, known)
         new = make_new_gaussians(known, filled, canvas, scene.gaussians, cameras, settings, reporter=reporter)
         if len(new.gaussians) == 0:
             raise InputError("these cells hold nothing new", where=run.root, remedy="choose cells farther outside")
         facts = _collect_facts(settings, canvas, grower, new)
+        facts["num_hanging_removed"] = num_removed
         growth = _Growth(canvas=canvas, cameras=cameras, known=known, filled=filled, new=new)
         record = _put_in(run, scene, growth, facts, began_s, reporter)
     seconds = time.monotonic() - began_s
@@ -190,6 +195,7 @@ def _put_in(
     after = Gaussians.concatenate([before, new.gaussians])
     facts["seam"] = measure_seam(growth.known, growth.filled, new.color_pairs)
     facts["coverage"] = measure_coverage(after, canvas, growth.known, growth.filled, reporter=reporter)
+    facts["fog"] = find_fog(scene.gaussians, after, canvas)
     extension_id = next_id(run)
     folder = extension_folder(run, extension_id)
     make_folder(folder)
@@ -255,6 +261,7 @@ def _collect_facts(settings: ExtendSettings, canvas: Canvas, grower: Grower, new
         "terrain": canvas.terrain.to_record(),
         "seed": settings.seed,
         "steps": settings.steps,
+        "detail": settings.detail,
         "layout": None if settings.layout is None else settings.layout.name,
         "weights_sha256": grower.weights_sha256,
         **new.facts,

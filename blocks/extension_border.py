@@ -5,15 +5,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import binary_closing, map_coordinates, uniform_filter
 
 from blocks.audit_views import back_project
-from blocks.extension_grid import BINS_PER_EDGE, ExtensionGrid
+from blocks.extension_grid import BINS_PER_EDGE, MAX_SCALE_SHARE, ExtensionGrid
 from blocks.extension_settings import GridCell
+from blocks.extension_support import drop_contradictions, drop_unsupported, forget
 from scene3d.cameras.camera import Camera
 from scene3d.errors import InputError
 from scene3d.events import Quiet, Reporter
 from scene3d.fusion.depth_views import render_depth_view
+from scene3d.fusion.redistancing import paint_nearest, redistance
 from scene3d.fusion.tsdf import VoxelBox, fuse_depth_views
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.generation.spec import GeneratorSpec
@@ -32,6 +34,9 @@ AROUND_VOXELS = 4
 
 SOLID_SHARE = 0.2
 """What is seen no higher than this, in edges of a cell, stands on the ground."""
+
+MIN_PARALLAX_DEG = 12.0
+"""What is only seen from directions nearer to each other may be fog that looks the same from all of them."""
 
 TERRAIN_SIDE_PX = 160
 MIN_GROUND_POINTS = 200
@@ -59,6 +64,15 @@ class Canvas:
     def grid_cells(self) -> tuple[GridCell, ...]:
         """The same as the grid numbers them."""
         return tuple((i + self.low_cell[0], j + self.low_cell[1]) for i, j in self.cells)
+
+    def refined(self, detail: int) -> "Canvas":
+        """The same with finer voxels."""
+        box, (x, y, z) = self.box, self.box.shape
+        return replace(
+            self,
+            columns=self.columns.repeat(detail, axis=0).repeat(detail, axis=1),
+            box=replace(box, shape=(x * detail, y * detail, z * detail), voxel_size=box.voxel_size / detail),
+        )
 
     def lift(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """World coordinates of points of the box."""
@@ -143,6 +157,9 @@ def fuse_border(
 ) -> VoxelField:
     """What photographs say about a canvas: free, surface and unknown, the ground below what was seen filled.
 
+    Gaussians as large as background are left out: at the border of a scene they stand where nobody could tell how far
+    away they are, and their surface leads up into the air.
+
     Args:
         gaussians: Photographed ones only, in the world frame.
         cameras: Of the photographs.
@@ -150,14 +167,23 @@ def fuse_border(
         reporter: Hears of the progress.
     """
     chosen = choose_cameras(cameras, canvas)
+    things = gaussians.select(gaussians.scales.amax(1) < MAX_SCALE_SHARE * canvas.grid.cell_edge)
     reporter.start("depth", len(chosen))
     views = []
     for step, camera in enumerate(chosen):
-        views.append(render_depth_view(gaussians, camera, canvas.box.voxel_size))
+        views.append(render_depth_view(things, camera, canvas.box.voxel_size))
         reporter.advance("depth", step + 1)
     reporter.finish("depth")
-    field = fuse_depth_views(views, canvas.box, lift=canvas.lift, columns=canvas.columns, reporter=reporter)
-    return fill_below(field, highest=SOLID_SHARE * canvas.grid.cell_edge)
+    field = fuse_depth_views(
+        views,
+        canvas.box,
+        lift=canvas.lift,
+        columns=canvas.columns,
+        min_parallax_deg=MIN_PARALLAX_DEG,
+        reporter=reporter,
+    )
+    field = fill_below(measure_across_gaps(field), highest=SOLID_SHARE * canvas.grid.cell_edge)
+    return drop_unsupported(drop_contradictions(field))
 
 
 def choose_cameras(cameras: Sequence[Camera], canvas: Canvas) -> list[Camera]:
@@ -174,6 +200,30 @@ def choose_cameras(cameras: Sequence[Camera], canvas: Canvas) -> list[Camera]:
         chosen.append(best)
         left.remove(best)
     return [_scaled(cameras[index], canvas) for index in sorted(chosen)]
+
+
+def measure_across_gaps(field: VoxelField) -> VoxelField:
+    """Distances made anew as if gaps one voxel wide, between known voxels, were filled by what is around them.
+
+    Beside such gaps, which the shadows of rays leave, distances are too long: the surface that passes through the gap
+    is not seen, and free air seems to lie two voxels off where matter begins after one. The gaps stay unknown: nothing
+    was photographed there.
+    """
+    gaps = binary_closing(np.pad(field.known, 1), np.ones((3, 3, 3)))[1:-1, 1:-1, 1:-1] & ~field.known
+    if not gaps.any():
+        return field
+    share = np.maximum(uniform_filter(field.known.astype(np.float32), 3), 1e-6)
+    mean = uniform_filter(np.where(field.known, field.sdf, 0), 3) / share
+    rgb = paint_nearest(field.rgb, field.known & (np.abs(field.sdf) < field.truncation))
+    closed = redistance(
+        replace(
+            field,
+            sdf=np.where(gaps, mean, field.sdf).astype(field.sdf.dtype),
+            rgb=rgb.astype(field.rgb.dtype),
+            known=field.known | gaps,
+        )
+    )
+    return forget(closed, gaps)
 
 
 def fill_below(field: VoxelField, *, highest: float) -> VoxelField:

@@ -10,9 +10,11 @@ from scipy.ndimage import binary_erosion
 
 from blocks.audit_views import back_project
 from blocks.extension_border import Canvas
+from blocks.extension_grid import MAX_SCALE_SHARE
 from scene3d.cameras.camera import Camera
 from scene3d.cameras.trajectories import look_at
 from scene3d.events import Reporter
+from scene3d.gaussians.cleaning import scene_radius
 from scene3d.gaussians.gaussians import Gaussians
 from scene3d.geometry.voxels import VoxelField
 from scene3d.render import render_view
@@ -57,6 +59,24 @@ def measure_coverage(
         "mean": float(together.mean()),
         "quantile_01": float(np.quantile(together, 0.01)),
         "lowest_view": min(means),
+    }
+
+
+def find_fog(scene: Gaussians, after: Gaussians, canvas: Canvas) -> dict[str, Any]:
+    """Photographed Gaussians that hang as fog before what has grown, and how `scene3d clean` leaves them out of a copy.
+
+    Args:
+        scene: The photographed ones.
+        after: The scene with the extension.
+        canvas: Where it lies.
+
+    Returns:
+        Their number, and the share of the scene's radius that they are longer than.
+    """
+    longest = MAX_SCALE_SHARE * canvas.grid.cell_edge
+    return {
+        "num_gaussians": int((scene.scales.amax(1) >= longest).sum()),
+        "max_scale_share": longest / scene_radius(after.means),
     }
 
 

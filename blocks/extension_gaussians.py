@@ -35,8 +35,8 @@ BAND = (0.5, 1.0)
 KEPT_SHARE = 0.75
 """A surface with more known voxels than this around it must not change in photographs."""
 
-MATCH_REACH_VOXELS = 3.0
-"""New surface this near to what is known is matched to it."""
+MATCH_REACH = 3 / 32
+"""New surface this near to what is known is matched to it, in edges of a cell."""
 
 MIN_PAIRS = 20
 MATCH_RIDGE = 0.05
@@ -85,7 +85,7 @@ def make_new_gaussians(
     mesh = extract_mesh(_painted(known, filled))
     share = known_share(known, mesh.vertices)
     new_mesh = _keep_faces(mesh, (share[mesh.faces] < BAND[1]).any(axis=1))
-    matrix, color_pairs = match_colors(mesh, share, canvas.box.voxel_size)
+    matrix, color_pairs = match_colors(mesh, share, MATCH_REACH * canvas.grid.cell_edge)
     if new_mesh.colors is not None:
         new_mesh = replace(new_mesh, colors=apply_color_map(matrix, new_mesh.colors))
     spacing = find_spacing(scene, canvas)
@@ -132,7 +132,7 @@ def find_spacing(scene: Gaussians, canvas: Canvas) -> float:
 
 
 def match_colors(
-    mesh: TriangleMesh, share: Float[np.ndarray, "v"], voxel_size: float
+    mesh: TriangleMesh, share: Float[np.ndarray, "v"], reach: float
 ) -> tuple[Float[np.ndarray, "3 4"], ColorPairs]:
     """The affine map of colours that makes new surface at the border look like the known surface beside it.
 
@@ -141,7 +141,7 @@ def match_colors(
     Args:
         mesh: Surface of known and new.
         share: How much of what surrounds each vertex was known.
-        voxel_size: World units.
+        reach: From a new vertex to its known one, world units.
 
     Returns:
         The map, and the pairs, the new colours mapped already.
@@ -150,7 +150,6 @@ def match_colors(
     new, old = np.flatnonzero(share < 0.5), np.flatnonzero(share >= 0.5)
     if mesh.colors is None or len(new) == 0 or len(old) == 0:
         return identity, ColorPairs.none()
-    reach = MATCH_REACH_VOXELS * voxel_size
     gaps, rows = cKDTree(mesh.vertices[old]).query(mesh.vertices[new], distance_upper_bound=reach)
     paired = np.isfinite(gaps)
     source, target = mesh.colors[new[paired]], mesh.colors[old[rows[paired]]]

@@ -36,6 +36,9 @@ class ExtendSettings:
     steps: int = 10
     """Evaluations of the generator's denoiser for each cell."""
 
+    detail: int = 1
+    """1 or 2: near the surface the generator is read at so many places along each edge of a voxel."""
+
     edge_m: float | None = None
     """Edge of a cell in the capture's units (metres where it is georeferenced); a quarter of the short side of what
     was photographed if not given."""
@@ -52,6 +55,8 @@ class ExtendSettings:
             raise SettingsError(f"--rings is {self.rings}; it must be 0 to {MAX_RINGS}")
         if self.steps < 1:
             raise SettingsError(f"--steps is {self.steps}; it must be at least 1")
+        if self.detail not in (1, 2):
+            raise SettingsError(f"--detail is {self.detail}; it must be 1 or 2")
         if self.edge_m is not None and not self.edge_m > 0:
             raise SettingsError(f"--edge is {self.edge_m}; it must be positive")
         if self.cells is not None and (self.rings or self.toward):

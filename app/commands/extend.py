@@ -46,6 +46,9 @@ class Extend:
     steps: int = 10
     """Evaluations of the generator for each cell."""
 
+    detail: int = 1
+    """1 or 2: with 2, voxels near the surface are half as large; takes longer."""
+
     edge: Annotated[float | None, arg(metavar="METRES")] = None
     """Edge of a cell in the capture's units; a quarter of the short side of what was photographed if not given."""
 
@@ -99,6 +102,7 @@ def make_settings(command: Extend) -> ExtendSettings:
         layout=command.layout,
         seed=command.seed,
         steps=command.steps,
+        detail=command.detail,
         edge_m=command.edge,
         keep=command.keep,
         generator=command.generator,
@@ -171,4 +175,11 @@ def print_result(folder: "RunFolder", result: "ExtensionResult") -> None:
     whole = "unchanged" if old["whole_psnr_db"] is None else f"{old['whole_psnr_db']:.1f} dB"
     print(f"photographs' views against before: {kept} where they must not change, {whole} all in all (worst view)")
     print(f"scene {folder.merged_scene}, pictures in {result.folder}")
+    fog = facts["fog"]
+    if fog["num_gaussians"]:
+        print(
+            f"{fog['num_gaussians']:,} photographed Gaussians are fog before what has grown, and stay; a copy without: "
+            f"`scene3d clean {folder.root} -o without_fog.ply --min-weight 0 "
+            f"--max-scale-share {fog['max_scale_share']:.3g}`"
+        )
     print(f"take it back with `scene3d extend {folder.root} --undo {result.id}`")

@@ -9,7 +9,7 @@ from itertools import product
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scene3d.errors import InputError, LimitExceeded
@@ -59,6 +59,7 @@ def fuse_depth_views(
     lift: Lift | None = None,
     columns: Bool[np.ndarray, "x y"] | None = None,
     near_surfaces: bool = False,
+    min_parallax_deg: float = 0.0,
     reporter: Reporter = _QUIET,
 ) -> VoxelField:
     """The signed distance field that several views agree on, with exact distances near the surface.
@@ -72,6 +73,8 @@ def fuse_depth_views(
         lift: World coordinates of the box's points, if the frame is its own; nearly rigid.
         columns: Where the field is needed; elsewhere bricks may stay unknown.
         near_surfaces: Leave the voxels unknown that lie bricks away from every surface: a mesh does not need them.
+        min_parallax_deg: Voxels whose views look from directions less far apart stay unknown too: what is wrong in
+            one photograph is as wrong in the next one beside it.
         reporter: Hears of the progress.
     """
     sdf = np.full(box.shape, box.truncation, np.float32)
@@ -89,6 +92,8 @@ def fuse_depth_views(
         sums = _fuse_brick(views, box, brick, lift)
         shape = tuple(part.stop - part.start for part in brick)
         enough = (sums.count >= MIN_VIEWS) & (sums.weight > 0)
+        if min_parallax_deg > 0:
+            enough &= _looked_around(sums, min_parallax_deg)
         known[brick] = enough.reshape(shape).numpy()
         value = (sums.distance / sums.weight.clamp_min(1e-12)).where(enough, box.truncation)
         sdf[brick] = value.reshape(shape).numpy()
@@ -112,6 +117,8 @@ class _Sums:
     count: Tensor
     color: Tensor
     color_weight: Tensor
+    direction: Tensor
+    """Of unit vectors towards the cameras."""
 
 
 def _bricks(shape: tuple[int, int, int]) -> Iterator[tuple[slice, slice, slice]]:
@@ -158,7 +165,12 @@ def _fuse_brick(
     radius = float(np.linalg.norm(centers - middle, axis=1).max()) + box.voxel_size
     zeros = torch.zeros(len(centers))
     sums = _Sums(
-        zeros, zeros.clone(), torch.zeros(len(centers), dtype=torch.int32), torch.zeros(len(centers), 3), zeros.clone()
+        distance=zeros,
+        weight=zeros.clone(),
+        count=torch.zeros(len(centers), dtype=torch.int32),
+        color=torch.zeros(len(centers), 3),
+        color_weight=zeros.clone(),
+        direction=torch.zeros(len(centers), 3),
     )
     local = torch.from_numpy((centers - middle).astype(np.float32))
     for view in views:
@@ -166,8 +178,20 @@ def _fuse_brick(
         place = rotation @ middle + view.camera.cam_from_world[:3, 3]
         if _may_see(view, place, radius):
             points = local @ torch.from_numpy(rotation.T).float() + torch.from_numpy(place).float()
-            _add_view(sums, view, points, box.truncation)
+            rows = _add_view(sums, view, points, box.truncation)
+            toward = torch.from_numpy((view.camera.center - middle).astype(np.float32)) - local[rows]
+            sums.direction.index_add_(0, rows, torch.nn.functional.normalize(toward, dim=1))
     return sums
+
+
+def _looked_around(sums: _Sums, min_parallax_deg: float) -> Bool[Tensor, "n"]:
+    """Which voxels were looked at from directions so far apart.
+
+    The mean of two unit vectors at an angle is as long as the cosine of half of it; of more vectors it is as long as
+    that of two which are spread as widely.
+    """
+    length = sums.direction.norm(dim=1) / sums.count.clamp_min(1)
+    return length <= float(np.cos(np.radians(min_parallax_deg) / 2))
 
 
 def _may_see(view: DepthView, place: Float[np.ndarray, "3"], radius: float) -> bool:
@@ -183,8 +207,8 @@ def _may_see(view: DepthView, place: Float[np.ndarray, "3"], radius: float) -> b
     return all(normal @ place >= -radius * np.linalg.norm(normal) for normal in (left, right, top, bottom))
 
 
-def _add_view(sums: _Sums, view: DepthView, points: Float[Tensor, "n 3"], truncation: float) -> None:
-    """Adds what one view says of the voxels at some points of its camera's frame."""
+def _add_view(sums: _Sums, view: DepthView, points: Float[Tensor, "n 3"], truncation: float) -> Int[Tensor, "m"]:
+    """Adds what one view says of the voxels at some points of its camera's frame, and returns the rows it speaks of."""
     K = view.camera.K
     z = points[:, 2]
     safe = z.clamp_min(1e-6)
@@ -208,3 +232,4 @@ def _add_view(sums: _Sums, view: DepthView, points: Float[Tensor, "n 3"], trunca
     near = distance.abs() < truncation / 2
     sums.color.index_add_(0, rows[near], weight[near, None] * view.image.reshape(-1, 3)[pixel[near]])
     sums.color_weight.index_add_(0, rows[near], weight[near])
+    return rows

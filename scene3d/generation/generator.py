@@ -11,6 +11,7 @@ from torch import Tensor
 from scene3d.errors import InputError, MissingPart
 from scene3d.events import Quiet, Reporter
 from scene3d.generation.denoiser import Condition
+from scene3d.generation.detail import DetailLayer, check_fine_shape, read_residuals
 from scene3d.generation.grow_settings import GrowSettings
 from scene3d.generation.layout import layout_shares
 from scene3d.generation.merging import Canvas, make_window_weights
@@ -38,6 +39,8 @@ class Generator:
         self.model, self.weights_sha256 = model, weights_sha256
         self.num_evaluations = 0
         """Calls of the denoiser since it was made, each for a whole batch."""
+        self.num_detail_read, self.num_detail_voxels = 0, 0
+        """Finer voxels whose field was read since it was made, and those that the blocks have."""
         for network in (model.autoencoder, model.denoiser):
             network.eval().requires_grad_(False)
 
@@ -84,16 +87,18 @@ class Generator:
             reporter: Told about each cell.
 
         Returns:
-            The same canvas with the cells' windows filled; known voxels keep their values.
+            The same canvas with the cells' windows filled; known voxels keep their values. With detail the voxels are
+            finer, and between the centres of known voxels values are trilinear.
 
         Raises:
             InputError: The canvas, a cell or the layout does not fit.
+            LimitExceeded: The finer voxels are too many.
         """
         spec, reporter = self.spec, reporter or Quiet()
         check_request(spec, known, cells, layout)
         values = values_from_field(known, spec)
         weights = make_window_weights(spec.block_voxels, spec.block_voxels - spec.stride_voxels)
-        canvas = Canvas(values, known.known, weights)
+        canvas, layer = Canvas(values, known.known, weights), self._make_layer(known, settings.detail)
         share = {cell: float(known.known[window_of(spec, cell)].mean()) for cell in cells}
         share = {cell: part for cell, part in share.items() if part < 1.0}  # nothing to do where everything is known
         reach = -(-spec.block_voxels // spec.stride_voxels)
@@ -101,15 +106,30 @@ class Generator:
         done = 0
         with torch.no_grad():
             for batch in plan_batches(list(share), share, reach=reach, batch=settings.batch):
-                self._fill(canvas, batch, settings, layout)
+                self._fill(canvas, layer, batch, settings, layout)
                 done += len(batch)
                 reporter.advance("grow", done)
         reporter.finish("grow")
         merged, filled = canvas.merge(spec.block_voxels - spec.stride_voxels)
-        return field_from_values(merged, filled, known, spec)
+        field = field_from_values(merged, filled, known, spec)
+        if layer is None:
+            return field
+        return layer.added_to(field, known.known, unit=spec.truncation_voxels * known.voxel_size)
+
+    def _make_layer(self, known: VoxelField, detail: int) -> DetailLayer | None:
+        if detail == 1:
+            return None
+        check_fine_shape(known.shape, detail)
+        side, overlap = self.spec.block_voxels, self.spec.block_voxels - self.spec.stride_voxels
+        return DetailLayer(known.shape, detail, make_window_weights(side * detail, overlap * detail))
 
     def _fill(
-        self, canvas: Canvas, batch: list[Cell], settings: GrowSettings, layout: Int[np.ndarray, "x y"] | None
+        self,
+        canvas: Canvas,
+        layer: DetailLayer | None,
+        batch: list[Cell],
+        settings: GrowSettings,
+        layout: Int[np.ndarray, "x y"] | None,
     ) -> None:
         """Draw the blocks of some cells that do not overlap, and put them in."""
         stride = self.spec.stride_voxels
@@ -119,9 +139,19 @@ class Generator:
         if settings.mode == "independent":
             seen = np.zeros_like(seen)
         shares = np.stack([self._layout_of(cell, layout) for cell in batch])
-        drawn = self.draw_blocks(values, seen, shares, settings, [f"cell {i} {j}" for i, j in batch])
-        for (i, j), block in zip(batch, drawn, strict=True):
+        codes = self.draw_block_codes(values, seen, shares, settings, [f"cell {i} {j}" for i, j in batch])
+        for (i, j), block in zip(batch, self.decode(codes), strict=True):
             canvas.add(i * stride, j * stride, block)
+        if layer is not None:
+            for (i, j), residual in zip(batch, self._read_detail(codes, layer.detail), strict=True):
+                layer.add(i * stride, j * stride, residual)
+
+    def _read_detail(self, codes: Float[Tensor, "b 3 z s s"], detail: int) -> Float32[np.ndarray, "b u u u 4"]:
+        network = self.model.autoencoder
+        residuals, num_read = read_residuals(network, network.decode(codes), detail)
+        self.num_detail_read += num_read
+        self.num_detail_voxels += residuals[:, 0].numel()
+        return values_from_tensor(residuals)
 
     def draw_blocks(
         self,
@@ -131,7 +161,18 @@ class Generator:
         settings: GrowSettings,
         streams: Sequence[str],
     ) -> Float32[np.ndarray, "b k k k 4"]:
-        """Blocks that continue what is known of them; see `voxel_tensors` for the values.
+        """Voxels of blocks that continue what is known of them; see `draw_block_codes`."""
+        return self.decode(self.draw_block_codes(values, known, layout, settings, streams))
+
+    def draw_block_codes(
+        self,
+        values: Float32[np.ndarray, "b k k k 4"],
+        known: Bool[np.ndarray, "b k k k"],
+        layout: Float32[np.ndarray, "b n s s"],
+        settings: GrowSettings,
+        streams: Sequence[str],
+    ) -> Float[Tensor, "b 3 z s s"]:
+        """Codes, not normalised, of blocks that continue what is known of them; see `voxel_tensors` for the values.
 
         Args:
             values: Voxels in the world's axes: distance over truncation, and colour.
@@ -150,7 +191,7 @@ class Generator:
         else:
             codes = draw_codes(guide, noise, steps=settings.steps, settled=settled)
         self.num_evaluations += guide.num_evaluations
-        return self.decode(self.model.denormalise(codes))
+        return self.model.denormalise(codes)
 
     def decode(self, codes: Float[Tensor, "b 3 z s s"]) -> Float32[np.ndarray, "b k k k 4"]:
         """Voxels, in the world's axes, of codes that are not normalised."""

@@ -5,6 +5,8 @@ from typing import Literal
 
 from scene3d.errors import SettingsError
 
+DETAILS = (1, 2, 4)
+
 GrowMode = Literal["geometry+strips", "published", "independent"]
 
 
@@ -25,6 +27,9 @@ class GrowSettings:
     """geometry+strips: the known geometry enters the denoiser, and codes of what is known are kept; published: only
     shared strips of codes are kept, with resampling (RePaint); independent: neighbours know nothing of each other."""
 
+    detail: int = 1
+    """1, 2 or 4: near the surface the field is read at so many places along each edge of a voxel."""
+
     jump_length: int = 5
     """Published mode: so many steps are undone at a time."""
 
@@ -37,6 +42,8 @@ class GrowSettings:
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 1000:
             raise SettingsError(f"--steps is {self.steps}; it must be 1 to 1000")
+        if self.detail not in DETAILS:
+            raise SettingsError(f"--detail is {self.detail}; it must be 1, 2 or 4")
         if self.guidance < 0:
             raise SettingsError(f"--guidance is {self.guidance}; it must be zero or more")
         if min(self.jump_length, self.jump_samples, self.batch) < 1:

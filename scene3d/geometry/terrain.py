@@ -91,14 +91,21 @@ def fit_terrain(
 
 def nearest_in_hull(points: Float[np.ndarray, "n 2"], hull: Float[np.ndarray, "k 2"]) -> Float[np.ndarray, "n 2"]:
     """The nearest point of a convex polygon (counter-clockwise) to each point; points inside stay where they are."""
-    start, edge = hull, np.roll(hull, -1, axis=0) - hull
-    offset = points[:, None] - start  # [n, k, 2]
-    outside = (edge[:, 0] * offset[..., 1] - edge[:, 1] * offset[..., 0]) < 0
-    along = np.clip((offset * edge).sum(-1) / np.maximum((edge * edge).sum(-1), 1e-300), 0, 1)
-    nearest = start + along[..., None] * edge
-    gaps = np.linalg.norm(points[:, None] - nearest, axis=2)
-    best = nearest[np.arange(len(points)), gaps.argmin(axis=1)]
-    return np.where(outside.any(axis=1)[:, None], best, points)
+    edges = np.roll(hull, -1, axis=0) - hull
+    outside = np.zeros(len(points), bool)
+    for start, edge in zip(hull, edges, strict=True):
+        outside |= (edge[0] * (points[:, 1] - start[1]) - edge[1] * (points[:, 0] - start[0])) < 0
+    left = points[outside]
+    best, least = left.copy(), np.full(len(left), np.inf)
+    for start, edge in zip(hull, edges, strict=True):
+        along = np.clip((left - start) @ edge / max(float(edge @ edge), 1e-300), 0, 1)
+        nearest = start + along[:, None] * edge
+        gap = ((left - nearest) ** 2).sum(axis=1)
+        nearer = gap < least
+        best[nearer], least[nearer] = nearest[nearer], gap[nearer]
+    result = points.copy()
+    result[outside] = best
+    return result
 
 
 def _terms(ab: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 6"]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from scene3d.generation.detail import refine_field
 from scene3d.generation.spec import GeneratorSpec
 
 
@@ -19,13 +20,14 @@ class FlatGrower:
 
     def grow(self, known, cells, settings, *, layout=None, reporter=None):
         self.num_calls += 1
+        known = refine_field(known, settings.detail)
         places = known.centers()
-        size = self.spec.block_voxels
+        size, stride = self.spec.block_voxels * settings.detail, self.spec.stride_voxels * settings.detail
         truncation = known.truncation
         wanted = np.zeros(known.shape, bool)
         houses = np.full(known.shape, np.inf)
         for i, j in cells:
-            corner = np.array([i, j]) * self.spec.stride_voxels
+            corner = np.array([i, j]) * stride
             wanted[corner[0] : corner[0] + size, corner[1] : corner[1] + size] = True
             middle = known.origin[:2] + (corner + size / 2) * known.voxel_size
             half = np.array([0.15, 0.12, 0.15]) * size * known.voxel_size

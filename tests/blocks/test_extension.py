@@ -11,12 +11,15 @@ import torch
 
 from app.scenes import open_scene
 from blocks.extension import ExtendSettings, extend_run, find_grid, find_known, list_extensions, undo_extension
-from blocks.extension_border import make_canvas, make_terrain
+from blocks.extension_border import fuse_border, make_canvas, make_terrain
+from blocks.extension_coverage import find_fog
 from blocks.extension_grid import choose_cells
 from blocks.extension_seam import ColorPairs, measure_seam
 from blocks.extension_store import read_photographed
 from scene3d.errors import InputError, SettingsError
 from scene3d.events import Quiet
+from scene3d.gaussians.cleaning import scene_radius
+from scene3d.gaussians.gaussians import Gaussians
 from scene3d.generation.grow_settings import GrowSettings
 from scene3d.generation.spec import GeneratorSpec
 from scene3d.geometry.isosurface import extract_mesh
@@ -26,7 +29,7 @@ from scene3d.render import render_view
 from scene3d.training.run_folder import RunFolder
 from tests.blocks.flat_grower import FlatGrower
 from tests.blocks.town_run import write_town_run
-from tests.blocks.two_blocks import make_cameras
+from tests.blocks.two_blocks import make_cameras, make_floaters
 
 SPEC = GeneratorSpec(block_voxels=16, stride_voxels=12)
 EDGE_M = 1.2
@@ -155,3 +158,35 @@ def test_a_run_whose_capture_is_gone_says_so(run: RunFolder, tmp_path: Path) -> 
     with pytest.raises(InputError, match="--capture"):
         extend_run(run, ExtendSettings(rings=1, edge_m=EDGE_M), grower=FlatGrower(SPEC))
     assert not (run.root / "run.lock").exists()
+
+
+def test_finer_voxels_cover_the_ground_as_well_and_are_continued_by_coarse_ones(
+    town: RunFolder, tmp_path: Path
+) -> None:
+    run = RunFolder(Path(shutil.copytree(town.root, tmp_path / "run")))
+    first = extend_run(run, replace(SETTINGS, detail=2), grower=FlatGrower(SPEC)).record
+    assert first["detail"] == 2
+    assert first["coverage"]["mean"] >= 0.95  # the stand-in makes a cliff at the border, which finer voxels show
+    assert first["seam"]["num_boundary_edges"] == 0
+    grid = find_grid(run, edge_m=EDGE_M)
+    cell = min(set(grid.possible), key=lambda one: abs(one[0] - grid.grown[0][0]) + abs(one[1] - grid.grown[0][1]))
+    second = extend_run(run, ExtendSettings(cells=(cell,), edge_m=EDGE_M), grower=FlatGrower(SPEC))
+    assert second.num_gaussians > 0
+    assert second.record["num_color_pairs"] > 0
+
+
+def test_fog_is_neither_built_on_nor_removed_but_named(town: RunFolder) -> None:
+    scene, cameras = read_photographed(town).gaussians, make_cameras()
+    grid = find_grid(town, edge_m=EDGE_M)
+    canvas = make_canvas(grid, choose_cells(grid, SETTINGS), SPEC, make_terrain(scene, cameras, grid))
+    fog = make_floaters([1.3, -0.5, 0.6], [1.9, 0.5, 0.7], 3, opacity=0.9)
+    fog = replace(fog, log_scales=torch.full_like(fog.log_scales, float(np.log(0.4))))
+    foggy = Gaussians.concatenate([scene, fog])
+    known, through_fog = (fuse_border(one, cameras, canvas) for one in (scene, foggy))
+    assert known.known.sum() > 1000
+    assert (known.known == through_fog.known).all()
+    assert (known.sdf == through_fog.sdf).all()
+    found = find_fog(foggy, foggy, canvas)
+    assert found["num_gaussians"] == 3
+    assert found["max_scale_share"] * scene_radius(foggy.means) == pytest.approx(0.25 * grid.cell_edge)
+    assert find_fog(scene, scene, canvas)["num_gaussians"] == 0

@@ -94,3 +94,13 @@ def test_a_box_may_be_neither_flat_nor_endless() -> None:
         VoxelBox(origin=np.zeros(3), shape=(10, 10, 1), voxel_size=1.0, truncation=4.0)
     with pytest.raises(LimitExceeded, match="larger voxels"):
         VoxelBox(origin=np.zeros(3), shape=(1000, 1000, 1000), voxel_size=1.0, truncation=4.0)
+
+
+def test_what_is_only_seen_from_one_side_is_unknown_where_two_sides_are_asked_for() -> None:
+    first, second = make_views()[0], make_views()[12]
+    twice = fuse_depth_views([first, first], BOX)
+    assert twice.known.mean() > 0.1
+    assert not fuse_depth_views([first, first], BOX, min_parallax_deg=5.0).known.any()
+    apart = fuse_depth_views([first, second], BOX, min_parallax_deg=5.0)
+    plain = fuse_depth_views([first, second], BOX)
+    assert apart.known.sum() == plain.known.sum() > 1000
