@@ -53,6 +53,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mappin
         stream.write(header)
         digest.update(header)
         for name in names:
+            if tensors[name].numel() == 0:
+                continue  # nothing to write, and its strides may be such that it cannot be seen as bytes
             content = tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
             stream.write(content.data)
             digest.update(content.data)

@@ -70,6 +70,19 @@ def test_tensors_of_every_kind_come_back_bit_equal_and_safetensors_agrees(tmp_pa
             assert torch.equal(wanted, found), name
 
 
+def test_nothing_of_any_shape_and_layout_is_kept(tmp_path: Path) -> None:
+    nothing = {
+        "rows": torch.from_numpy(np.zeros((4, 3))[np.zeros(0, int)]),  # strides of numpy's own, all 0
+        "columns": torch.zeros(3, 0),
+        "number": torch.tensor(2.0),
+    }
+    sha256 = write_tensors(tmp_path / "nothing.safetensors", nothing)
+    back = read_tensors(tmp_path / "nothing.safetensors", expected_sha256=sha256)
+    assert {name: (tensor.shape, tensor.dtype) for name, tensor in back.items()} == {
+        name: (tensor.shape, tensor.dtype) for name, tensor in nothing.items()
+    }
+
+
 def test_the_same_tensors_give_the_same_bytes(tmp_path: Path) -> None:
     shuffled = dict(reversed(VALUES.items()))
     assert write_tensors(tmp_path / "a", VALUES) == write_tensors(tmp_path / "b", shuffled)
