@@ -128,6 +128,8 @@ def make_block_start(job: BlockJob, views: Sequence[int], reporter: Reporter) ->
     own = started.select(_may_grow(plan, job.index, started.means))
     if not settings.block.auxiliary:
         return own
+    if settings.block.surroundings == "points":
+        return started
     around = find_surroundings(job, views)
     image_pixels = largest_image(capture, views, settings)
     most = affordable_gaussians(int(settings.memory_gb * 2**30), settings.sh_degree, image_pixels)

@@ -43,6 +43,9 @@ class BlockSettings:
     """Train a block amid what its photographs show outside of it, and add Gaussians inside only. Without, it starts
     from its own points, and what it adds to explain the rest is thrown away at the merge."""
 
+    surroundings: Literal["points", "coarse"] = "points"
+    """What a block begins with outside of its own ground: sparse points as on it, or the coarse scene's Gaussians."""
+
     visibility_crop: bool = True
     """Around a block, only what its photographs show of the coarse scene (LoBE-GS crops by visibility as well).
     Without, every block is trained amid the whole coarse scene, which takes memory and time."""
