@@ -118,19 +118,18 @@ def limit_block(job: BlockJob, views: Sequence[int], num_gaussians: int) -> RunS
 
 
 def make_block_start(job: BlockJob, views: Sequence[int], reporter: Reporter) -> Gaussians:
-    """One Gaussian per sparse point on the block's own ground; outside, what its views see of the coarse scene.
+    """One Gaussian per sparse point on the block's own ground; outside the same, or what is seen of the coarse scene.
 
-    Points are what only these views saw. Auxiliary Gaussians begin as trained ones, because all blocks then agree from
-    the start about what lies between them. Where they are too many for the memory given, they are thinned.
+    Points are what only these views saw. Those outside are auxiliary; where they are too many for the memory given,
+    they are thinned.
     """
     capture, plan, settings = job.prepared.capture, job.plan, job.settings
     started = gaussians_for_views(capture, views, find_block_points(capture, plan, views), settings)
-    own = started.select(_may_grow(plan, job.index, started.means))
+    grows = _may_grow(plan, job.index, started.means)
+    own = started.select(grows)
     if not settings.block.auxiliary:
         return own
-    if settings.block.surroundings == "points":
-        return started
-    around = find_surroundings(job, views)
+    around = started.select(~grows) if settings.block.surroundings == "points" else find_surroundings(job, views)
     image_pixels = largest_image(capture, views, settings)
     most = affordable_gaussians(int(settings.memory_gb * 2**30), settings.sh_degree, image_pixels)
     most //= gaussians_per_point(settings)

@@ -70,6 +70,28 @@ def make_ablation() -> str:
     return "\n".join(lines)
 
 
+SHARING_BEGIN = "<!-- sharing: written from benchmarks/results/sharing_*.json -->"
+SHARING_END = "<!-- end of sharing -->"
+SHARING_HEAD = (
+    "| capture | iterations a block | step | raw PSNR | SSIM | LPIPS | corrected PSNR | seam band | interior | on disk "
+    "| processor time |\n" + "|---" * 11 + "|"
+)
+
+
+def make_sharing() -> str:
+    """A row per step of each capture's ladder."""
+    lines = [SHARING_HEAD]
+    for record in _records("sharing_*.json", "rows"):
+        for row in record["rows"]:
+            raw, lpips = row["raw"], row["raw"]["lpips"]
+            cells = [row["capture"], f"{record['iterations']:,}", row["step"], f"{raw['psnr_db']:.2f}"]
+            cells += [f"{raw['ssim']:.3f}", "-" if lpips is None else f"{lpips:.3f}"]
+            cells += [f"{row[name]['psnr_db']:.2f}" for name in ("corrected", "seam_band", "interior")]
+            cells += [f"{row['model_bytes'] / 1e6:.1f} MB", f"{row['cpu_seconds']:.0f} s"]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def _records(pattern: str, key: str) -> list[dict[str, Any]]:
     paths = sorted((ROOT / "benchmarks" / "results").glob(pattern))
     records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
@@ -82,6 +104,7 @@ TABLES: dict[str, list[tuple[str, str, Callable[[], str]]]] = {
         (BLOCKS_BEGIN, BLOCKS_END, make_comparison),
         (ABLATION_BEGIN, ABLATION_END, make_ablation),
     ],
+    "docs/anchors.md": [(SHARING_BEGIN, SHARING_END, make_sharing)],
 }
 """Between which marks of which page each table stands."""
 

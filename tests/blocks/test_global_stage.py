@@ -22,7 +22,14 @@ from scene3d.training.preparation import Prepared, prepare_training
 from scene3d.training.run_folder import RunFolder
 from tests.synthetic_captures import shared_capture
 
-SETTINGS = RunSettings(iterations=24, blocks=2, sh_degree=1, eval_every=0, global_stage=GlobalSettings(iterations=30))
+SETTINGS = RunSettings(
+    iterations=24,
+    blocks=2,
+    sh_degree=1,
+    eval_every=0,
+    global_stage=GlobalSettings(iterations=30),
+    block=BlockSettings(surroundings="coarse"),
+)
 CAPTURE = SyntheticSettings(
     num_views=16, width=64, height=48, extent_m=60.0, num_points=1500, exposure_spread_stops=0.3
 )
@@ -70,6 +77,16 @@ def test_a_block_begins_amid_the_coarse_scene(run: RunFolder, prepared: Prepared
     assert opacities[inside].unique().numel() == 1, "on its own ground a block begins with bare points"
 
 
+def test_a_block_may_begin_amid_points(run: RunFolder, prepared: Prepared, plan: BlockPlan) -> None:
+    shared = load_shared(run, plan)
+    assert shared is not None
+    amid_points = replace(SETTINGS, block=BlockSettings(surroundings="points"))
+    means, opacities, inside = start_of(make_job(prepared, plan, shared, amid_points))
+    assert bool((~inside).any())
+    assert opacities.unique().numel() == 1, "all are as untrained as those on its own ground"
+    assert not {tuple(place) for place in means[~inside].tolist()} & {tuple(p) for p in shared.coarse.means.tolist()}
+
+
 def test_without_surroundings_a_block_begins_on_its_own_ground_only(
     run: RunFolder, prepared: Prepared, plan: BlockPlan
 ) -> None:
@@ -91,7 +108,7 @@ def test_a_block_may_begin_amid_what_its_views_do_not_see(run: RunFolder, prepar
         return bool((means == stray.means).all(dim=1).any())
 
     assert not begins_with_stray(SETTINGS)
-    assert begins_with_stray(replace(SETTINGS, block=BlockSettings(visibility_crop=False)))
+    assert begins_with_stray(replace(SETTINGS, block=BlockSettings(surroundings="coarse", visibility_crop=False)))
 
 
 def test_surroundings_are_thinned_to_the_memory_given(run: RunFolder, prepared: Prepared, plan: BlockPlan) -> None:
