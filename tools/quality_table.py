@@ -50,7 +50,8 @@ def _comparison_row(capture: str, row: dict[str, Any]) -> str:
     lpips = "-" if raw["lpips"] is None else f"{raw['lpips']:.3f}"
     cells = [capture, row["name"], f"{row['iterations']:,}", f"{raw['psnr_db']:.2f}", f"{raw['ssim']:.3f}", lpips]
     cells += [f"{figures['psnr_db']:.2f}" for figures in (corrected, seam, interior)]
-    cells += [f"{row['num_gaussians']:,}", f"{row['cpu_seconds']:.0f} s"]
+    time = "-" if row["cpu_seconds"] is None else f"{row['cpu_seconds']:.0f} s"
+    cells += [f"{row['num_gaussians']:,}", time]
     return "| " + " | ".join([*cells, f"{row['peak_bytes_above_imports'] / 1e6:.0f} MB"]) + " |"
 
 
