@@ -28,6 +28,8 @@ from scene3d.errors import InputError, LimitExceeded, MissingPart, Scene3dError,
 STATIC = Path(__file__).parent / "static"
 STATUS: dict[type[Scene3dError], int] = {InputError: 404, SettingsError: 400, LimitExceeded: 503}
 MAX_UPLOAD_FILE_BYTES = 4 << 30
+BACKLOG = 128
+"""Connections that may wait until the server takes them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,6 +108,7 @@ def listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(BACKLOG)  # from now on, who comes before the server works waits instead of being refused
     except OSError as error:
         listening.close()
         remedy = "choose another --port, or 0 for any that is free"
