@@ -30,7 +30,7 @@ if "partial" in sys.argv:
     sys.exit(3)
 """
 COMMAND = (sys.executable, "-c", SCRIPT)
-PATIENCE_S = 150.0
+PATIENCE_S = 60.0
 
 
 def wait_for(condition, what: str):
