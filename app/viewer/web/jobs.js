@@ -3,6 +3,7 @@
 import { address, ask, dataPath, make, page, select } from "./api.js";
 import { frameQuery } from "./frames.js";
 import { lineChart } from "./chart.js";
+import { holdWhatOpens } from "./settle.js";
 
 const EVERY_MS = 1500;
 const PREVIEW_EVERY_MS = 4000;
@@ -12,6 +13,7 @@ const SEVERE = new Set(["failed", "killed", "partial"]);
 
 export function mount(root) {
   const list = new JobList(root);
+  holdWhatOpens(document.querySelector("#s3-tabs"));
   window.scene3d = { ...(window.scene3d || {}), jobs: list };
   return list;
 }

@@ -48,5 +48,11 @@ def open_page(browser, url: str):
     return page
 
 
+def open_tab(page, name: str) -> None:
+    """Open a tab of the page and wait until its fields take input."""
+    page.get_by_role("tab", name=name, exact=True).click()
+    page.wait_for_function("!document.querySelector('#s3-tabs [inert]')")
+
+
 def _is_own(address: str, url: str) -> bool:
     return address.startswith((url, "data:", "blob:"))

@@ -10,7 +10,7 @@ import pytest
 
 from scene3d.training.run import reconstruct
 from scene3d.training.settings import ReconstructSettings
-from tests.app.viewer.browsers import browser, open_page
+from tests.app.viewer.browsers import browser, open_page, open_tab
 from tests.app.viewer.sites import PAGE_MARKS, open_site
 from tests.synthetic_captures import tiny_capture
 
@@ -58,7 +58,7 @@ def test_a_cell_grows_is_told_apart_and_is_undone_to_the_byte(browser, site):
     scene = site.root / "town" / "merged" / "scene.ply"
     before = sha256(scene.read_bytes()).hexdigest()
     page = open_page(browser, f"{site.url}?run=town")
-    page.get_by_role("tab", name="Extend", exact=True).click()
+    open_tab(page, "Extend")
     cell = page.locator(".s3-possible").first
     cell.wait_for()
     cell.focus()
@@ -71,9 +71,9 @@ def test_a_cell_grows_is_told_apart_and_is_undone_to_the_byte(browser, site):
     page.locator(".s3-cell.s3-grown").wait_for()
     assert "--layout" in job.words
     assert sha256(scene.read_bytes()).hexdigest() != before
-    page.get_by_role("tab", name="Scene", exact=True).click()
+    open_tab(page, "Scene")
     page.wait_for_function("window.scene3d.panel.info?.shown.includes('origin')")
-    page.get_by_role("tab", name="Extend", exact=True).click()
+    open_tab(page, "Extend")
     page.get_by_role("button", name="Undo the last").click()
     page.wait_for_function("!document.querySelector('.s3-cell.s3-grown')")
     assert sha256(scene.read_bytes()).hexdigest() == before
@@ -86,7 +86,7 @@ def test_the_generator_that_comes_along_grows_a_cell_and_its_seam_is_on_the_map(
 
     monkeypatch.setattr(site.services.jobs, "_command", (sys.executable, "-m", "app.viewer.child"))
     page = open_page(browser, f"{site.url}?run=village")
-    page.get_by_role("tab", name="Extend", exact=True).click()
+    open_tab(page, "Extend")
     page.locator(".s3-possible").first.wait_for()
     page.locator(".s3-possible").first.dispatch_event("click")
     page.get_by_label("Steps").fill("2")

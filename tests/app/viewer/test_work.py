@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.viewer.browsers import browser, open_page
+from tests.app.viewer.browsers import browser, open_page, open_tab
 from tests.app.viewer.sites import PAGE_MARKS, open_site
 from tests.synthetic_captures import tiny_capture
 
@@ -50,8 +50,20 @@ def capture(site, archive) -> str:
     return admit(site.services.workspace, "direct", [upload]).id
 
 
-def open_tab(page, name):
-    page.get_by_role("tab", name=name, exact=True).click()
+TYPE_AT_ONCE = """(text) => new Promise((done) => {
+    const setValue = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set;
+    const fields = () => [...document.querySelectorAll(".s3-form label")].filter((each) => /^\\s*Iterations/.test(each.textContent));
+    const look = () => {
+        const field = fields()[0]?.querySelector("input");
+        if (!field?.value || field.closest("[inert]")) { setTimeout(look); return; }
+        setValue.call(field, text);
+        field.dispatchEvent(new Event("input", { bubbles: true }));
+        setTimeout(() => done(field.value), 2000);
+    };
+    [...document.querySelectorAll("[role=tab]")].find((each) => each.textContent.trim() === "Reconstruct").click();
+    look();
+})"""
+"""Types into the first field of the form as soon as it takes input; tells what stands there two seconds later."""
 
 
 def job_card(page, title):
@@ -80,6 +92,11 @@ def start_run(page, name, iterations):
     page.locator("#s3-start").click()
     page.locator("#s3-said").get_by_text(f"Reconstruct {name}").or_(page.locator("#s3-said [role=alert]")).wait_for()
     assert field.input_value() == str(iterations)
+
+
+def test_what_is_typed_as_soon_as_the_form_opens_stays(page):
+    assert page.evaluate(TYPE_AT_ONCE, "60") == "60"
+    assert page.get_by_label("iterations", exact=False).first.input_value() == "60"
 
 
 def test_a_zip_with_poses_becomes_a_scene(page, site, archive):
