@@ -169,7 +169,7 @@ class AnchorField:
         assert directions is not None
         with torch.no_grad():
             taught = shared.teacher(anchors.features, directions, sh_degree=self.sh_degree)
-        return shared.settings.distill_weight * distillation_loss(decoded, taught, directions)
+        return shared.distill_weight * distillation_loss(decoded, taught, directions)
 
     def _set(self, anchors: Anchors) -> None:
         self.positions: Float[Tensor, "n 3"] = anchors.positions.detach().clone()

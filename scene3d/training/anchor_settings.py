@@ -65,8 +65,9 @@ class AnchorSettings:
     teacher_momentum: float = 0.9
     """Share of the teacher that stays at each update (Momentum-GS)."""
 
-    distill_weight: float = 50.0
-    """Weight of the difference between decoder and teacher."""
+    distill_weight: float | None = None
+    """Weight of the difference between decoder and teacher; by default 50 (Momentum-GS) in long runs, and less in
+    proportion where the decoder takes fewer than 100,000 steps: what calms a long run only brakes a short one."""
 
     grow_gradient: float = 2e-4
     """Mean screen gradient (in units of half the image) of a Gaussian above which the coarsest level grows an anchor;
@@ -92,7 +93,8 @@ class AnchorSettings:
         _require(self.voxel_ratio > 0, f"anchors.voxel_ratio is {self.voxel_ratio}; it must be positive")
         momentum = self.teacher_momentum
         _require(0 <= momentum <= 1, f"anchors.teacher_momentum is {momentum}; it lies from 0 to 1")
-        _require(self.distill_weight >= 0, f"anchors.distill_weight is {self.distill_weight}; it must be zero or more")
+        weight = self.distill_weight
+        _require(weight is None or weight >= 0, f"anchors.distill_weight is {weight}; it must be zero or more")
         _require(all(cell > 0 for cell in self.grow_cells), "anchors.grow_cells must be positive")
         _require(self.teacher in ("auto", "step", "round", "off"), f"anchors.teacher is {self.teacher!r}")
 

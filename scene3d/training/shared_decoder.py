@@ -12,6 +12,9 @@ from scene3d.training.adam import AdamConstants
 from scene3d.training.anchor_settings import AnchorSettings
 from scene3d.training.schedules import log_linear
 
+DISTILL_WEIGHT, DISTILL_STEPS = 50.0, 100_000
+"""Weight of the difference to the teacher, and the steps of the decoder from which on it is in full."""
+
 
 class SharedDecoder:
     """Student and teacher decoder with one Adam (Kingma & Ba 2015) for the student.
@@ -58,7 +61,13 @@ class SharedDecoder:
     @property
     def teaches(self) -> bool:
         """Whether the difference to the teacher is part of the loss."""
-        return self.settings.teacher != "off" and self.settings.distill_weight > 0 and not self.is_frozen
+        return self.settings.teacher != "off" and self.distill_weight > 0 and not self.is_frozen
+
+    @property
+    def distill_weight(self) -> float:
+        """Weight of the difference to the teacher."""
+        chosen = self.settings.distill_weight
+        return DISTILL_WEIGHT * min(1.0, self.steps / DISTILL_STEPS) if chosen is None else chosen
 
     def take_gradient(self) -> Float[Tensor, "p"]:
         """The flat gradient of what was run backward since the last call, then forgotten; zeros where there is none."""

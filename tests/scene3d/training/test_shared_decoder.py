@@ -135,3 +135,14 @@ def test_numbers_that_are_not_finite_are_noticed() -> None:
     assert shared.is_finite()
     shared.step(torch.full((shared.num_parameters,), float("nan")))
     assert not shared.is_finite()
+
+
+@pytest.mark.parametrize(("steps", "chosen", "weight"), [(1_000, None, 0.5), (200_000, None, 50.0), (1_000, 7.0, 7.0)])
+def test_short_runs_are_pulled_less_towards_their_teacher(steps: int, chosen: float | None, weight: float) -> None:
+    decoder = SharedDecoder(AnchorSettings(distill_weight=chosen), steps=steps, seed=0, sh_degree=1)
+    assert decoder.distill_weight == pytest.approx(weight)
+    assert decoder.teaches
+
+
+def test_no_weight_means_no_teacher() -> None:
+    assert not SharedDecoder(AnchorSettings(distill_weight=0.0), steps=50, seed=0, sh_degree=1).teaches
