@@ -52,9 +52,9 @@ def capture(site, archive) -> str:
 
 TYPE_AT_ONCE = """(text) => new Promise((done) => {
     const setValue = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set;
-    const fields = () => [...document.querySelectorAll(".s3-form label")].filter((each) => /^\\s*Iterations/.test(each.textContent));
+    const isWanted = (label) => label.textContent.trim().startsWith("Iterations");
     const look = () => {
-        const field = fields()[0]?.querySelector("input");
+        const field = [...document.querySelectorAll(".s3-form label")].find(isWanted)?.querySelector("input");
         if (!field?.value || field.closest("[inert]")) { setTimeout(look); return; }
         setValue.call(field, text);
         field.dispatchEvent(new Event("input", { bubbles: true }));
