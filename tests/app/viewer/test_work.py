@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from scene3d.data.reading import read_capture
 from tests.app.viewer.browsers import browser, open_page, open_tab
 from tests.app.viewer.sites import PAGE_MARKS, open_site
+from tests.helpers import shared_data
 from tests.synthetic_captures import tiny_capture
 
 __all__ = ["browser", "tiny_capture"]
@@ -118,6 +120,29 @@ def test_a_zip_with_poses_becomes_a_scene(page, site, archive):
     page.wait_for_function("window.scene3d.panel.picture.last.frame.shown === 'contribution'")
     page.locator(".s3-stage .s3-legend").get_by_text("Largest weight in a photograph").wait_for()
     assert re.search(r"\d+ of [\d,]+ Gaussians", page.locator(".s3-scene .s3-status").inner_text())
+
+
+def test_photographs_without_poses_get_them(page, site, tmp_path):
+    photos = sorted((shared_data("sceaux") / "images").iterdir())[:6]
+    with zipfile.ZipFile(tmp_path / "facade.zip", "w") as opened:
+        for each in photos:
+            opened.write(each, each.name)
+    open_tab(page, "Capture")
+    page.locator("#s3-capture-name input, #s3-capture-name textarea").first.fill("facade")
+    page.locator("#s3-capture-files input[type=file]").set_input_files(str(tmp_path / "facade.zip"))
+    page.get_by_text("facade.zip").first.wait_for()
+    page.locator("#s3-capture-add").click()
+    page.locator("#s3-verdict").get_by_text("6 photographs and no poses yet").wait_for()
+    page.locator("#s3-capture-poses").click()
+    card = job_card(page, "Find poses of facade")
+    card.get_by_role("progressbar").first.wait_for()
+    wait_until_done(page, site, "Find poses of facade")
+    captures = page.locator("#s3-captures input")
+    captures.click()
+    page.get_by_role("option", name="captures/facade-posed").click()
+    page.locator("#s3-capture-look").click()
+    page.locator("#s3-verdict").get_by_text("6 photographs").wait_for()
+    assert len(read_capture(site.root / "captures" / "facade-posed").views) == 6
 
 
 def test_a_job_outlives_the_page_and_can_be_paused_and_resumed(page, site, capture):
