@@ -17,12 +17,9 @@ def make_table() -> str:
     for path in sorted((ROOT / "benchmarks" / "results").glob("quality_*.json")):
         for run in json.loads(path.read_text(encoding="utf-8"))["runs"]:
             for kind in ("raw", "corrected"):
-                figures = run[kind]
-                lpips = "-" if figures["lpips"] is None else f"{figures['lpips']:.3f}"
                 first = f"{run['capture']} | {run['iterations']:,}" if kind == "raw" else " | "
                 last = f"{run['num_gaussians']:,} | {run['size_bytes'] / 1e6:.1f} | {run['train_seconds']:.0f} s"
-                quality = f"{figures['psnr_db']:.2f} | {figures['ssim']:.3f} | {lpips}"
-                lines.append(f"| {first} | {kind} | {quality} | {last if kind == 'raw' else ' | | '} |")
+                lines.append(f"| {first} | {kind} | {' | '.join(_cells(run[kind]))} | {last if kind == 'raw' else ' | | '} |")
     return "\n".join(lines)
 
 
@@ -47,11 +44,9 @@ def make_comparison() -> str:
 
 def _comparison_row(capture: str, row: dict[str, Any]) -> str:
     raw, corrected, seam, interior = (row[name] for name in ("raw", "corrected", "seam_band", "interior"))
-    lpips = "-" if raw["lpips"] is None else f"{raw['lpips']:.3f}"
-    cells = [capture, row["name"], f"{row['iterations']:,}", f"{raw['psnr_db']:.2f}", f"{raw['ssim']:.3f}", lpips]
+    cells = [capture, row["name"], f"{row['iterations']:,}", *_cells(raw)]
     cells += [f"{figures['psnr_db']:.2f}" for figures in (corrected, seam, interior)]
-    time = "-" if row["cpu_seconds"] is None else f"{row['cpu_seconds']:.0f} s"
-    cells += [f"{row['num_gaussians']:,}", time]
+    cells += [f"{row['num_gaussians']:,}", f"{row['cpu_seconds']:.0f} s"]
     return "| " + " | ".join([*cells, f"{row['peak_bytes_above_imports'] / 1e6:.0f} MB"]) + " |"
 
 
@@ -85,13 +80,17 @@ def make_sharing() -> str:
     for record in _records("sharing_*.json", "rows"):
         for row in record["rows"]:
             cells = [row["capture"], f"{record['iterations']:,}", row["step"]]
-            for figures in (row["raw"], row["corrected"]):
-                lpips = "-" if figures["lpips"] is None else f"{figures['lpips']:.3f}"
-                cells += [f"{figures['psnr_db']:.2f}", f"{figures['ssim']:.3f}", lpips]
+            cells += [*_cells(row["raw"]), *_cells(row["corrected"])]
             cells += [f"{row[name]['psnr_db']:.2f}" for name in ("seam_band", "interior")]
             cells += [f"{row['model_bytes'] / 1e6:.1f} MB", f"{row['cpu_seconds']:.0f} s"]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _cells(figures: dict[str, Any]) -> list[str]:
+    """PSNR, SSIM and LPIPS; the last is missing where its weights were."""
+    lpips = "-" if figures["lpips"] is None else f"{figures['lpips']:.3f}"
+    return [f"{figures['psnr_db']:.2f}", f"{figures['ssim']:.3f}", lpips]
 
 
 def _records(pattern: str, key: str) -> list[dict[str, Any]]:

@@ -77,8 +77,7 @@ def build(services: "Services") -> gr.Dropdown:
     start.click(begin, [captures, name, *ordered], said, api_visibility="private")
     plan.click(plan_blocks, [captures, *ordered], said, api_visibility="private")
     example.click(make_example, None, said, api_visibility="private")
-    # Not `change`: the page fires that while it is being built, and what was typed meanwhile would be lost.
-    preset.input(lambda chosen: preset_values(chosen, fields), preset, ordered, api_visibility="private")
+    preset.change(lambda chosen: preset_values(chosen, fields), preset, ordered, api_visibility="private")
     return captures
 
 

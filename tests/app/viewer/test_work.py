@@ -101,6 +101,13 @@ def test_what_is_typed_as_soon_as_the_form_opens_stays(page):
     assert page.get_by_label("iterations", exact=False).first.input_value() == "60"
 
 
+def test_a_preset_fills_the_form(page):
+    open_tab(page, "Reconstruct")
+    page.get_by_role("radio", name="fast", exact=True).click()
+    field = page.get_by_label("iterations", exact=False).first
+    page.wait_for_function("(field) => field.value === '2000'", arg=field.element_handle())
+
+
 def test_a_zip_with_poses_becomes_a_scene(page, site, archive):
     open_tab(page, "Capture")
     page.locator("#s3-capture-name input, #s3-capture-name textarea").first.fill("tiny town")
