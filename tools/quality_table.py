@@ -19,7 +19,8 @@ def make_table() -> str:
             for kind in ("raw", "corrected"):
                 first = f"{run['capture']} | {run['iterations']:,}" if kind == "raw" else " | "
                 last = f"{run['num_gaussians']:,} | {run['size_bytes'] / 1e6:.1f} | {run['train_seconds']:.0f} s"
-                lines.append(f"| {first} | {kind} | {' | '.join(_cells(run[kind]))} | {last if kind == 'raw' else ' | | '} |")
+                quality = " | ".join(_cells(run[kind]))
+                lines.append(f"| {first} | {kind} | {quality} | {last if kind == 'raw' else ' | | '} |")
     return "\n".join(lines)
 
 
